@@ -1,0 +1,33 @@
+# Decides whether the CUDA kernels are built: ROFORMER_EXT_CUDA is AUTO, ON (an error where it cannot be) or OFF.
+# Sets ROFORMER_EXT_WITH_CUDA and, when on, the CUDA language. Needs nvcc and a torch with CUDA, but no GPU.
+
+set(ROFORMER_EXT_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON or OFF")
+set(ROFORMER_EXT_CUDA_ARCHS "80-real;90" CACHE STRING "CUDA architectures; the last without -real carries PTX as well")
+set(ROFORMER_EXT_WITH_CUDA OFF)
+
+if(NOT ROFORMER_EXT_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "ROFORMER_EXT_CUDA must be AUTO, ON or OFF, got ${ROFORMER_EXT_CUDA}.")
+endif()
+
+if(NOT ROFORMER_EXT_CUDA STREQUAL "OFF")
+  set(_reason "")
+  if(NOT LIBTORCH_HAS_CUDA)
+    set(_reason "this torch was built without CUDA")
+  else()
+    include(CheckLanguage)
+    set(CMAKE_CUDA_ARCHITECTURES "${ROFORMER_EXT_CUDA_ARCHS}")
+    check_language(CUDA)
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(_reason "no CUDA compiler (nvcc) was found")
+    endif()
+  endif()
+  if(_reason STREQUAL "")
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(ROFORMER_EXT_WITH_CUDA ON)
+  elseif(ROFORMER_EXT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "ROFORMER_EXT_CUDA=ON, but ${_reason}.")
+  else()
+    message(STATUS "roformer_ext: CUDA kernels are left out, since ${_reason}.")
+  endif()
+endif()

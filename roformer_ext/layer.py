@@ -1,0 +1,113 @@
+"""One layer of the encoder, and what every part of the model is made of.
+
+The idea: two sublayers, attention and feed-forward, each followed by dropout, its residual and a
+norm (post-norm, as in BERT). What must stay true: module names are those of the checkpoints, and
+`initialise` is the only place that knows how parameters start.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .activations import activation
+from .attention import AttentionMask, RoFormerSelfAttention, Rotation
+from .config import RoFormerConfig
+
+
+def norm(width: int, config: RoFormerConfig) -> nn.Module:
+    """The configured norm over the last `width` channels; "rms_norm" has no parameters."""
+    if config.norm_type == "rms_norm":
+        return nn.RMSNorm(width, eps=config.layer_norm_eps, elementwise_affine=False)
+    return nn.LayerNorm(width, eps=config.layer_norm_eps, bias=config.use_bias)
+
+
+def initialise(module: nn.Module, deviation: float) -> None:
+    """Weights from normal(0, deviation), biases and the padding row zero, gains one.
+
+    Acts on the parameters of one Linear, Embedding or LayerNorm; other modules are left alone.
+    """
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=deviation)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
+    if isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+    if isinstance(module, (nn.Linear, nn.LayerNorm)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+class RoFormerResidual(nn.Module):
+    """Norm(dropout(W x) + residual): how both sublayers end."""
+
+    def __init__(self, width: int, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, config.hidden_size, bias=config.use_bias)
+        self.LayerNorm = norm(config.hidden_size, config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x is [B, S, width], residual and result are [B, S, C]."""
+        result: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        return result
+
+
+class RoFormerAttention(nn.Module):
+    """The attention sublayer: self-attention, then projection, residual and norm."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.self = RoFormerSelfAttention(config)
+        self.output = RoFormerResidual(config.hidden_size, config)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: AttentionMask | None,
+        rotate: Rotation | None,
+        output_attentions: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, S, C] to [B, S, C] and the attention weights, None unless asked for."""
+        context, weights = self.self(hidden, mask, rotate, output_attentions)
+        return self.output(context, hidden), weights
+
+
+class RoFormerIntermediate(nn.Module):
+    """The widening half of the feed-forward sublayer: activation(W x)."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.use_bias)
+        self.activation = activation(config.hidden_act)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, S, C] to [B, S, F]."""
+        return self.activation(self.dense(hidden))
+
+
+class RoFormerLayer(nn.Module):
+    """The attention sublayer, then the feed-forward sublayer."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.attention = RoFormerAttention(config)
+        self.intermediate = RoFormerIntermediate(config)
+        self.output = RoFormerResidual(config.intermediate_size, config)
+        self.chunk = config.chunk_size_feed_forward
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: AttentionMask | None,
+        rotate: Rotation | None,
+        output_attentions: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, S, C] to [B, S, C] and the attention weights, None unless asked for."""
+        hidden, weights = self.attention(hidden, mask, rotate, output_attentions)
+        if not self.chunk:
+            return self.output(self.intermediate(hidden), hidden), weights
+        # Pieces bound the memory of the widened activations and change no result.
+        pieces = hidden.split(self.chunk, dim=1)
+        done = [self.output(self.intermediate(piece), piece) for piece in pieces]
+        return torch.cat(done, dim=1), weights

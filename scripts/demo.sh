@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Sets up, builds, and trains a small RoFormer on English text, through our own operator.
+#
+#   scripts/demo.sh [ARGUMENT...]   for scripts/train_mlm.py: --steps, --size, --text, --device, ...
+#   scripts/demo.sh --help          lists them, once set-up has been done
+#
+# Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF (ON: no nvcc is an error), CXX, VIRTUAL_ENV. A second
+# run repeats nothing that is done already.
+set -euo pipefail
+
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  if [ -x .venv/bin/python ]; then .venv/bin/python scripts/train_mlm.py --help; fi
+  exit
+fi
+
+# A tree that was built with its tests stays so: other options would only cost a new configuration.
+if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then
+  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON}"
+fi
+set_up demo
+say "training"
+"$PYTHON" scripts/train_mlm.py "$@" || die "training stopped with status $?"

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Format, lint, types and floors of every file: all checks run, and the last line says which failed.
+#
+#   scripts/lint.sh             checks only
+#   scripts/lint.sh --fix       lets clang-format and ruff rewrite the files first
+#   scripts/lint.sh --no-tidy   leaves out clang-tidy, which takes most of the time
+#
+# The tools are pinned in pyproject.toml (extra "lint") and installed when missing. clang-tidy reads
+# build/compile_commands.json, so it runs after a build (scripts/test.sh) and is left out, with a
+# word, before one.
+set -euo pipefail
+
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+fix=
+tidy=1
+for argument in "$@"; do
+  case "$argument" in
+    --fix) fix=1 ;;
+    --no-tidy) tidy= ;;
+    -h | --help)
+      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      exit
+      ;;
+    *) die "unknown argument $argument; try --help" ;;
+  esac
+done
+
+failed=()
+
+# check NAME COMMAND...: runs COMMAND, prints its time, notes a failure and goes on.
+check() {
+  local name=$1 began=$SECONDS verdict=passed
+  shift
+  "$@" || verdict=FAILED
+  [ $verdict = passed ] || failed+=("$name")
+  printf '%-20s %5d s  %s\n' "$name" $((SECONDS - began)) $verdict
+}
+
+cpp_files() {
+  find csrc tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0
+}
+
+format_cpp() {
+  local -a mode=(--dry-run -Werror)
+  [ -z "$fix" ] || mode=(-i)
+  cpp_files | xargs -0 clang-format "${mode[@]}"
+}
+
+# Host sources of ours that the build compiles, one a line.
+compiled_files() {
+  "$PYTHON" - <<'PYTHON'
+import json
+from pathlib import Path
+
+root = Path.cwd()
+ours = (root / "csrc", root / "tests")
+for entry in json.loads(Path("build/compile_commands.json").read_text()):
+    path = Path(entry["directory"], entry["file"])
+    if path.suffix == ".cpp" and any(path.is_relative_to(top) for top in ours):
+        print(path)
+PYTHON
+}
+
+# The compile commands are g++'s: clang has no omp.h of its own here and does not know every option.
+tidy_cpp() {
+  compiled_files | sort -u | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 \
+    clang-tidy --quiet -p build --header-filter="^$ROOT/(csrc|tests)/" \
+    --extra-arg=-fno-openmp --extra-arg=-Wno-unknown-warning-option \
+    --extra-arg=-Wno-ignored-optimization-argument --extra-arg=-Wno-deprecated-declarations \
+    2> >(grep -Ev '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -' >&2)
+}
+
+choose_python
+install_missing run lint
+
+[ -z "$fix" ] || ruff check --fix --quiet . || true
+[ -z "$fix" ] || ruff format --quiet .
+check "clang-format" format_cpp
+check "ruff check" ruff check --quiet .
+check "ruff format" ruff format --check --quiet .
+check "mypy" mypy
+check "floors" "$PYTHON" scripts/floors.py
+if [ -z "$tidy" ]; then
+  say "clang-tidy left out, as asked"
+elif [ -f build/compile_commands.json ]; then
+  check "clang-tidy" tidy_cpp
+else
+  say "clang-tidy left out: no build/compile_commands.json; scripts/test.sh makes it"
+  [ "${CI:-}" != true ] || failed+=("clang-tidy")
+fi
+
+[ ${#failed[@]} = 0 ] || die "FAILED: ${failed[*]} (all in all $SECONDS s)"
+say "every check passed in $SECONDS s"

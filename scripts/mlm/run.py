@@ -1,0 +1,139 @@
+"""One run: a model, its optimizer, one step and one validation.
+
+The one idea: a run takes everything that could differ between position schemes from its plan.
+Random numbers are seeded by (seed, step) each time, so dropout is equal in every run of a step,
+and a resumed run equals an uninterrupted one bit for bit on the same machine.
+AdamW without decay on biases and norms, warm-up, then a cosine to zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlm.text import IGNORED
+from roformer_ext import RoFormerForMaskedLM
+
+WARM_UP_SHARE = 0.06
+VALIDATIONS = 20
+WEIGHT_DECAY = 0.01
+LARGEST_GRADIENT_NORM = 1.0
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train on, how long and how; lr is the peak, batch and seq_len count per step."""
+
+    steps: int
+    batch: int
+    seq_len: int
+    lr: float
+    seed: int
+    dropout: float
+    dtype: str
+    device: torch.device
+    compile: bool
+
+    def learning_rate(self, step: int) -> float:
+        warm_up = max(1, round(self.steps * WARM_UP_SHARE))
+        if step < warm_up:
+            return self.lr * (step + 1) / warm_up
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
+
+    def validates_after(self, step: int) -> bool:
+        """Whether validation follows once step steps are done; always at both ends."""
+        return step == self.steps or step % max(1, self.steps // VALIDATIONS) == 0
+
+
+class Row(NamedTuple):
+    """One point of one curve: losses in nats per masked token, accuracy as a share of one."""
+
+    step: int
+    positions: str
+    train_loss: float | None
+    validation_loss: float
+    validation_accuracy: float
+
+
+class Run:
+    """One model, its optimizer, and the training loss summed since the last validation."""
+
+    def __init__(self, model: RoFormerForMaskedLM, plan: Plan) -> None:
+        self.plan = plan
+        self.model = model.to(plan.device)
+        self.forward: Callable[..., Any] = torch.compile(model) if plan.compile else model
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        decayed = [weight for weight in trained if weight.ndim > 1]
+        others = [weight for weight in trained if weight.ndim <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": WEIGHT_DECAY},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.loss = torch.zeros((), device=plan.device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=plan.device)
+        self.steps_summed = 0
+
+    def precision(self) -> torch.autocast:
+        dtype = DTYPES[self.plan.dtype]
+        return torch.autocast(self.plan.device.type, dtype, enabled=dtype != torch.float32)
+
+    def step(self, step: int, ids: Tensor, labels: Tensor) -> None:
+        torch.manual_seed(self.plan.seed * 1_000_003 + step)
+        self.model.train()
+        with self.precision():
+            loss = self.forward(ids, labels=labels).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.learning_rate(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.loss = loss.detach()
+        self.loss_sum += self.loss
+        self.steps_summed += 1
+
+    def take_mean_loss(self) -> float | None:
+        """The mean training loss since this was last asked; None before the first step."""
+        mean = float(self.loss_sum) / self.steps_summed if self.steps_summed else None
+        self.loss_sum.zero_()
+        self.steps_summed = 0
+        return mean
+
+    @torch.no_grad()
+    def validate(self, ids: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Mean loss and share of right answers over the masked tokens of ids, [windows, seq]."""
+        self.model.eval()
+        loss = torch.zeros((), dtype=torch.float64, device=ids.device)
+        right = torch.zeros((), dtype=torch.int64, device=ids.device)
+        for some, wanted in zip(
+            ids.split(self.plan.batch), labels.split(self.plan.batch), strict=True
+        ):
+            with self.precision():
+                logits = self.forward(some).logits
+            asked = wanted != IGNORED
+            loss += F.cross_entropy(logits[asked].float(), wanted[asked], reduction="sum")
+            right += (logits[asked].argmax(-1) == wanted[asked]).sum()
+        count = int((labels != IGNORED).sum())
+        return float(loss) / count, int(right) / count
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "loss_sum": self.loss_sum,
+            "steps_summed": self.steps_summed,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loss_sum.copy_(state["loss_sum"])
+        self.steps_summed = state["steps_summed"]

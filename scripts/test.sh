@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Sets up, builds, and runs every test: C++ by CTest, Python by pytest.
+#
+#   scripts/test.sh              the fast suite (with CI=true the slow one follows while there is time)
+#   scripts/test.sh --all        the slow sweeps too
+#   scripts/test.sh ARGUMENT...  builds, then runs pytest alone, in one process, with these arguments
+#
+# Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF (ON: no nvcc is an error), CXX, VIRTUAL_ENV. A second
+# run repeats nothing that is done already. The last line says whether everything passed.
+set -euo pipefail
+
+. "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+SLOW_STARTS_BEFORE=840 # seconds; leaves half of the half hour that CI has
+
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  exit
+fi
+all=
+if [ "${1:-}" = --all ]; then
+  all=1
+  shift
+fi
+
+failed=()
+report=()
+
+# stage NAME COMMAND...: runs COMMAND, notes its time and whether it failed, and goes on.
+stage() {
+  local name=$1 began=$SECONDS verdict=passed
+  shift
+  say "$name"
+  if ! "$@"; then
+    verdict=FAILED
+    failed+=("$name")
+  fi
+  report+=("$(printf '%-20s %5d s  %s' "$name" $((SECONDS - began)) "$verdict")")
+}
+
+# One worker per core and one thread per worker; tests of threading set their own number.
+parallel_pytest() {
+  local cores
+  cores=$(getconf _NPROCESSORS_ONLN)
+  OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 \
+    "$PYTHON" -m pytest -n "$((cores < 8 ? cores : 8))" --dist worksteal "$@"
+}
+
+# pytest's status 5 says that no test is marked slow.
+slow_pytest() { parallel_pytest -m slow || [ $? = 5 ]; }
+
+export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON}"
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+set_up test demo
+report+=("$(printf '%-20s %5d s' set-up $((SECONDS - BUILD_SECONDS)))")
+report+=("$(printf '%-20s %5d s' build "$BUILD_SECONDS")")
+
+if [ $# -gt 0 ]; then
+  stage "pytest $*" "$PYTHON" -m pytest ${all:+-m ""} "$@"
+else
+  stage "C++ tests" ctest --test-dir build --output-on-failure --no-tests=error
+  stage "Python tests" parallel_pytest
+  if [ -n "$all" ]; then
+    stage "slow Python tests" slow_pytest
+  elif [ "${CI:-}" = true ] && [ $SECONDS -lt $SLOW_STARTS_BEFORE ]; then
+    stage "slow Python tests" slow_pytest
+  elif [ "${CI:-}" = true ]; then
+    report+=("slow Python tests    left out, $SECONDS s had passed")
+  fi
+fi
+
+say "summary"
+printf '%s\n' "${report[@]}"
+if [ ${#failed[@]} -gt 0 ]; then
+  die "FAILED: $(printf '%s, ' "${failed[@]}" | sed 's/, $//') (all in all $SECONDS s)"
+fi
+say "everything passed in $SECONDS s"

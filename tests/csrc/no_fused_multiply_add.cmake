@@ -1,0 +1,11 @@
+# Fails when an object file of a CPU kernel contains a fused multiply-add instruction.
+string(REPLACE "|" ";" _objects "${OBJECTS}")
+foreach(_object IN LISTS _objects)
+  execute_process(COMMAND "${OBJDUMP}" -d --no-show-raw-insn "${_object}" OUTPUT_VARIABLE _code RESULT_VARIABLE _failed)
+  if(_failed OR _code STREQUAL "")
+    message(FATAL_ERROR "${_object} could not be disassembled.")
+  endif()
+  if(_code MATCHES "vfn?m(add|sub)[^\n]*")
+    message(FATAL_ERROR "${_object} contains the fused instruction ${CMAKE_MATCH_0}.")
+  endif()
+endforeach()

@@ -1,0 +1,62 @@
+"""One layer against its formula, the two norms, and how parameters start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from twins import randomise, small
+
+from roformer_ext.layer import RoFormerLayer, initialise, norm
+
+
+def test_layer_is_post_norm() -> None:
+    layer = RoFormerLayer(small()).eval()
+    randomise(layer)
+    x = torch.randn(2, 5, 32)
+    context, _ = layer.attention.self(x)
+    output = layer.attention.output
+    y = F.layer_norm(
+        output.dense(context) + x, (32,), output.LayerNorm.weight, output.LayerNorm.bias, 1e-12
+    )
+    up = F.gelu(layer.intermediate.dense(y))
+    z = layer.output.LayerNorm(layer.output.dense(up) + y)
+    torch.testing.assert_close(layer(x, None, None, False)[0], z)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7])
+def test_feed_forward_in_chunks_changes_nothing(chunk: int) -> None:
+    layer = RoFormerLayer(small()).eval()
+    x = torch.randn(2, 5, 32)
+    expected = layer(x, None, None, False)[0]
+    layer.chunk = chunk
+    torch.testing.assert_close(layer(x, None, None, False)[0], expected)
+
+
+def test_rms_norm_has_no_gain() -> None:
+    module = norm(8, small(norm_type="rms_norm", layer_norm_eps=0.5))
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(module(x), x / (x.square().mean(-1, keepdim=True) + 0.5).sqrt())
+    assert not list(module.parameters())
+
+
+def test_dropout_acts_in_training_only() -> None:
+    fields = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
+    layer, x = RoFormerLayer(small(**fields)), torch.randn(2, 5, 32)
+    assert not torch.equal(layer(x, None, None, False)[0], layer(x, None, None, False)[0])
+    weights = layer(x, None, None, True)[1]
+    assert 0.2 < (weights == 0.0).float().mean() < 0.8
+    layer.eval()
+    assert torch.equal(layer(x, None, None, False)[0], layer(x, None, None, False)[0])
+
+
+def test_initialisation() -> None:
+    linear, embedding, gain = nn.Linear(200, 100), nn.Embedding(300, 40, 7), nn.LayerNorm(5)
+    nn.init.zeros_(gain.weight)
+    for module in (linear, embedding, gain):
+        initialise(module, 0.05)
+    assert linear.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert embedding.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert not linear.bias.any() and not embedding.weight[7].any() and not gain.bias.any()
+    assert torch.equal(gain.weight, torch.ones(5))

@@ -1,0 +1,138 @@
+"""The fused loss against the plain one: values, gradients, dtypes, memory and the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from roformer_ext import masked_loss
+from roformer_ext.masked_loss import masked_cross_entropy
+
+N, E, V = 23, 8, 50
+
+
+def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    rows, weight, bias = (
+        torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+        for size in ((N, E), (V, E), (V,))
+    )
+    labels = torch.randint(V, (N,), generator=generator)
+    labels[torch.rand(N, generator=generator) < 0.6] = -100
+    return rows, weight, bias, labels
+
+
+def plain(rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, mean: bool) -> Tensor:
+    logits = F.linear(rows, weight, bias)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, labels, reduction="mean" if mean else "sum")
+
+
+def gradients(loss: Callable[..., Tensor], *inputs: Any) -> list[Tensor]:
+    *floating, labels = inputs
+    leaves = [x.detach().requires_grad_() for x in floating]
+    value = loss(*leaves, labels)
+    # Not one, so that a gradient that ignores what comes in is noticed.
+    return [value.detach(), *torch.autograd.grad(3.0 * value, leaves)]
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("slice_elements", [2**24, 3 * V, 1])
+def test_equals_the_plain_loss(
+    mean: bool, slice_elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked_loss, "_SLICE_ELEMENTS", slice_elements)
+    inputs = problem()
+    results = gradients(lambda *x: masked_cross_entropy(*x, mean=mean), *inputs)
+    for result, expected in zip(results, gradients(lambda *x: plain(*x, mean), *inputs)):
+        torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_half_types_round_once(dtype: torch.dtype) -> None:
+    inputs = problem(dtype)
+    exact = [x.detach().double() if x.is_floating_point() else x for x in inputs]
+    results = gradients(masked_cross_entropy, *inputs)
+    assert results[0].dtype == torch.float32
+    for result, expected in zip(results, gradients(lambda *x: plain(*x, True), *exact)):
+        tolerance = 4 * torch.finfo(dtype).eps
+        torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_without_bias_and_without_grad() -> None:
+    rows, weight, _, labels = problem()
+    loss = masked_cross_entropy(rows, weight, None, labels)
+    loss.backward()
+    torch.testing.assert_close(loss, plain(rows, weight, None, labels, True))
+    with torch.no_grad():
+        assert torch.equal(masked_cross_entropy(rows, weight, None, labels), loss)
+
+
+def test_frozen_inputs_get_no_gradient() -> None:
+    rows, weight, bias, labels = problem()
+    masked_cross_entropy(rows, weight.detach(), bias, labels).backward()
+    expected = torch.autograd.grad(plain(rows, weight, bias, labels, True), (rows, bias))
+    torch.testing.assert_close((rows.grad, bias.grad), expected)
+
+
+def test_no_label_at_all() -> None:
+    rows, weight, bias, labels = problem()
+    nothing = torch.full_like(labels, -100)
+    loss = masked_cross_entropy(rows, weight, bias, nothing)
+    loss.backward()
+    assert loss.isnan() and not rows.grad.any() and not weight.grad.any()
+    assert masked_cross_entropy(rows, weight, bias, nothing, mean=False) == 0.0
+    assert masked_cross_entropy(rows[:0], weight, bias, nothing[:0], mean=False) == 0.0
+
+
+def test_label_outside_the_vocabulary_is_an_error() -> None:
+    for wrong in (V, -1):
+        rows, weight, bias, labels = problem()
+        labels[3] = wrong
+        with pytest.raises((RuntimeError, IndexError), match="out of bounds"):
+            masked_cross_entropy(rows, weight, bias, labels)
+
+
+def test_second_derivative_is_refused() -> None:
+    rows, weight, bias, labels = problem()
+    with pytest.raises(RuntimeError, match=r"differentiated once.*second derivative"):
+        torch.autograd.grad(
+            masked_cross_entropy(rows, weight, bias, labels), rows, create_graph=True
+        )
+
+
+def test_operator_check() -> None:
+    rows, weight, bias, labels = problem(torch.float32)
+    operator = torch.ops.roformer_ext.masked_cross_entropy.default
+    torch.library.opcheck(operator, (rows, weight, bias, labels, True, True))
+    torch.library.opcheck(operator, (rows, weight, None, labels, False, True))
+    frozen = [x.detach() for x in (rows, weight, bias)]
+    torch.library.opcheck(operator, (*frozen, labels, True, False))
+
+
+def test_never_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masked_loss, "_SLICE_ELEMENTS", 4 * V)
+    sizes, linear = [], F.linear
+
+    def counted(*inputs: Tensor) -> Tensor:
+        sizes.append(len(inputs[0]))
+        return linear(*inputs)
+
+    monkeypatch.setattr(F, "linear", counted)
+    rows, weight, bias, labels = problem()
+    masked_cross_entropy(rows, weight, bias, labels).backward()
+    assert max(sizes) == 4 and sum(sizes) == (labels != -100).sum()
+
+
+def test_compiles_to_one_graph() -> None:
+    inputs = problem(torch.float32)
+    compiled = torch.compile(masked_cross_entropy, fullgraph=True, backend="aot_eager")
+    for result, expected in zip(
+        gradients(compiled, *inputs), gradients(masked_cross_entropy, *inputs)
+    ):
+        torch.testing.assert_close(result, expected)
