@@ -16,13 +16,15 @@ namespace roformer_ext::cpu {
 inline constexpr std::int64_t kMaxTile = 64;  // tokens
 inline constexpr std::int64_t kTableValues =
     8192;  // prepared values of cosine, and as many of sine
-inline constexpr std::int64_t kStreamAlignment = 64;  // bytes; the widest vector
+inline constexpr std::int64_t kStreamAlignment = 64;                   // bytes; the widest vector
+inline constexpr std::int64_t kPrefetchAbove = std::int64_t{1} << 18;  // bytes of x; less is cached
 
 struct RopePlan {
   std::int64_t tile = 1;
   std::int64_t tiles_per_batch = 0;
   std::int64_t units = 0;
-  bool stream = false;  // write the output past the caches
+  bool stream = false;    // write the output past the caches
+  bool prefetch = false;  // ask for x ahead of its use
 };
 
 // `workers`: threads that will share the units; there are at least two for each where the tokens

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "cpu/rope.h"
+#include "cpu/rope_run.h"
 #include "cpu/rope_table.h"
 
 namespace roformer_ext::cpu::ROFORMER_EXT_ISA {
@@ -57,55 +58,6 @@ struct Tile {
   }
 };
 
-// Rows at a constant distance in memory, with table rows at a constant distance: the heads of a
-// token, or neighbouring tokens of a head.
-template <class T>
-struct Run {
-  using A = typename core::Arithmetic<T>::type;
-  const T* x;
-  T* y;
-  std::int64_t x_step;
-  std::int64_t y_step;
-  const A* cos;
-  const A* sin;
-  std::int64_t table_step;
-  std::int64_t rows;
-};
-
-// Far enough ahead for memory to answer, near enough to stay in the first-level cache; found by
-// measurement.
-inline constexpr std::int64_t kPrefetchBytes = 4096;
-
-// `pairs` is a literal for common head widths, which lets the compiler unroll the row.
-template <class T, bool kInterleaved, bool kStream>
-ROFORMER_EXT_INLINE void rotate_rows(Run<T> run, std::int64_t apart, std::int64_t pairs) {
-  for (; run.rows > 0; --run.rows) {
-    const char* ahead = reinterpret_cast<const char*>(run.x) + kPrefetchBytes;
-    for (std::int64_t at = 0; at < 2 * pairs * static_cast<std::int64_t>(sizeof(T)); at += 64) {
-      __builtin_prefetch(ahead + at);
-    }
-    Row<T, kInterleaved>::template rotate<kStream>(run.x, run.y, apart, run.cos, run.sin, pairs);
-    run.x += run.x_step;
-    run.y += run.y_step;
-    run.cos += run.table_step;
-    run.sin += run.table_step;
-  }
-}
-
-// A function of its own: few values live in its loop, and they stay in registers.
-template <class T, bool kInterleaved, bool kStream>
-__attribute__((noinline)) void rotate_run(const Run<T>& run, std::int64_t apart,
-                                          std::int64_t pairs) {
-  switch (pairs) {
-    case 32:
-      return rotate_rows<T, kInterleaved, kStream>(run, apart, 32);
-    case 64:
-      return rotate_rows<T, kInterleaved, kStream>(run, apart, 64);
-    default:
-      return rotate_rows<T, kInterleaved, kStream>(run, apart, pairs);
-  }
-}
-
 template <class T, bool kInterleaved, bool kContiguous, bool kStream>
 class Rotation {
   using A = typename core::Arithmetic<T>::type;
@@ -120,6 +72,7 @@ class Rotation {
       : p_(params), x_(static_cast<const T*>(params.x)), y_(static_cast<T*>(params.out)) {}
 
   void run(const RopePlan& plan, std::int64_t begin, std::int64_t end) {
+    prefetch_ = plan.prefetch;
     for (std::int64_t unit = begin; unit < end; ++unit) {
       const Tile tile(p_, plan, unit);
       if (!core::in_place(p_)) pass_through(tile);
@@ -163,7 +116,8 @@ class Rotation {
             cos_ + t * kRepeat * count_,
             sin_ + t * kRepeat * count_,
             table_step,
-            rows};
+            rows,
+            prefetch_};
   }
 
   std::int64_t row_offset(const core::RopeStrides& s, const Tile& tile, std::int64_t t,
@@ -239,6 +193,7 @@ class Rotation {
   T* y_;
   std::int64_t first_ = 0;  // of the pairs at work
   std::int64_t count_ = 0;
+  bool prefetch_ = false;
   alignas(64) A cos_[kTableValues];
   alignas(64) A sin_[kTableValues];
 };

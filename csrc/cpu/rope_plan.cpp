@@ -1,4 +1,9 @@
 // How a rotation is cut into units, and whether its output bypasses the caches.
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 
 #include "cpu/rope.h"
@@ -16,6 +21,24 @@ bool streamable(const core::RopeParams& p, std::int64_t element) {
          reinterpret_cast<std::uintptr_t>(p.out) % kStreamAlignment == 0;
 }
 
+// Note [Streaming into fresh memory]
+// A page that was never touched is zeroed by the kernel on first access, which leaves its lines in
+// the cache: writing past the cache then costs a second trip to memory, where a plain store costs
+// none. Allocators take large blocks straight from the system, so the question is worth one system
+// call: a page from the middle that is not resident says that the block is fresh.
+bool is_fresh([[maybe_unused]] const void* memory, [[maybe_unused]] std::int64_t bytes) {
+#if defined(__linux__)
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const std::uintptr_t middle =
+      reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::uintptr_t>(bytes) / 2;
+  unsigned char resident = 1;
+  return mincore(reinterpret_cast<void*>(middle & ~(page - 1)), 1, &resident) == 0 &&
+         (resident & 1u) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 RopePlan plan_rope(const core::RopeParams& p, std::int64_t workers, std::int64_t stream_above) {
@@ -27,7 +50,9 @@ RopePlan plan_rope(const core::RopeParams& p, std::int64_t workers, std::int64_t
   plan.units = p.batch * plan.tiles_per_batch;
   const std::int64_t element = core::element_size(p.dtype);
   const std::int64_t bytes = p.batch * p.seq * p.groups * p.heads * p.head_dim * element;
-  plan.stream = !core::in_place(p) && bytes > stream_above && streamable(p, element);
+  plan.stream = !core::in_place(p) && bytes > stream_above && streamable(p, element) &&
+                !is_fresh(p.out, bytes);
+  plan.prefetch = bytes > kPrefetchAbove;
   return plan;
 }
 

@@ -1,9 +1,10 @@
-"""Our operator and the floors of a case as contestants, each checked against the oracle before it
-may run.
+"""Our operator and the floors of a case, each contestant checked against the oracle before it runs.
 
-A floor is a copy of as many bytes as rotate: `copy` into memory that is kept, `clone` into memory
-allocated in the timed region and dropped after it. In place, our operator rotates buffers of its
-own again and again; a rotation keeps the norm, so the values stay ordinary numbers.
+A floor is a copy of what rotates: `copy` into memory that is kept, `clone` into memory allocated in
+the timed region and dropped after it. Of a packed projection `copy` takes the heads that rotate to
+another projection, strides and all; `dense copy` moves as many bytes without gaps. In place, our
+operator rotates buffers of its own again and again; a rotation keeps the norm, so the values stay
+ordinary numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench.inputs import Inputs
 from bench.timing import Contestant
 
 LAYOUTS = {"adjacent": True, "half": False}
-FLOORS = ("copy", "clone")
+FLOORS = ("copy", "dense copy", "clone")
 # Two products, a sum and their roundings; the half types are computed in float32, so that of theirs
 # only the last rounding is to be seen.
 OUR_ROUNDINGS = {"float64": 4.0, "float32": 4.0, "bfloat16": 1.01, "float16": 1.01}
@@ -109,15 +110,25 @@ def _forward_or_both(
 
 
 def _floors(data: Inputs) -> list[Contestant]:
-    # Contiguous even where the parts are strided: the stricter floor.
-    sources = [x.detach().contiguous() for x in data.parts + data.grads]
+    shape = data.case.shape
+    sources = [x.detach() for x in data.base + data.grads]
     targets = [torch.empty_like(x) for x in sources]
-
-    def copy() -> None:
-        for target, source in zip(targets, sources, strict=True):
-            target.copy_(source)
+    floors = []
+    if shape.heads is not None:
+        dense = [x.contiguous() for x in data.parts]
+        floors.append(_copy("dense copy", [torch.empty_like(x) for x in dense], dense))
+        sources = [x[:, :, : shape.heads] for x in sources]
+        targets = [x[:, :, : shape.heads] for x in targets]
 
     def clone() -> list[Tensor]:
         return [x.clone() for x in sources]
 
-    return [Contestant("copy", copy), Contestant("clone", clone)]
+    return [*floors, _copy("copy", targets, sources), Contestant("clone", clone)]
+
+
+def _copy(name: str, targets: list[Tensor], sources: list[Tensor]) -> Contestant:
+    def copy() -> None:
+        for target, source in zip(targets, sources, strict=True):
+            target.copy_(source)
+
+    return Contestant(name, copy)

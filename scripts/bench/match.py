@@ -38,12 +38,13 @@ def play(case: Case, allocator: str, budget: float) -> list[Row]:
 
 def _row(case: Case, name: str, field: contestants.Field, samples: Samples, allocator: str) -> Row:
     interleaved = name.endswith("adjacent")
-    above = speed_up = None
+    above = speed_up = copy_speed_up = None
     if case.kind == "call":
         yardstick = calls.YARDSTICKS[name.split(",")[0]]
         above = samples.difference(name, yardstick) if yardstick in samples else None
     if case.kind == "threads":
         speed_up = samples.ratio(f"{name} t1", name)
+        copy_speed_up = samples.ratio("copy t1", "copy")
     floors = {f: samples.ratio(name, f) for f in contestants.FLOORS if f in samples}
     rivals: dict[str, Pair] = {}
     absent = dict(field.absent)
@@ -73,4 +74,5 @@ def _row(case: Case, name: str, field: contestants.Field, samples: Samples, allo
         absent=absent,
         above=above,
         speed_up=speed_up,
+        copy_speed_up=copy_speed_up,
     )

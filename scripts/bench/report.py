@@ -22,7 +22,7 @@ TITLES = {
     "call": "one token: microseconds of a call",
     "threads": "two threads against one, in place, in cache",
 }
-FLOORS = {"in_place": ["copy"], "threads": [], "call": []}
+FLOORS = {"in_place": ["copy", "dense copy"], "threads": [], "call": []}
 RIVALS = {
     "complex": "complex",
     "complex_": "complex_",
@@ -38,7 +38,8 @@ LEGEND = (
     "+- is half the distance between the quartiles. 'of': our time over that of the copy, ratio of "
     "medians (median of the rounds' ratios). 'x': the rival's time over ours: complex form, the "
     "same multiplied in place, eager pair and half form, torch.compile of these two, transformers' "
-    "RoFormer function, rotary-embedding-torch, onnxruntime. A dash stands for an absent rival:"
+    "RoFormer function, rotary-embedding-torch, onnxruntime. Where a second thread brings a copy "
+    "nothing, there was no second core to give. A dash stands for an absent rival:"
 )
 GREEN, RED, DIM, PLAIN = "\033[32m", "\033[31m", "\033[2m", "\033[0m"
 
@@ -115,7 +116,8 @@ def _columns(kind: str) -> list[Column]:
     if kind == "call":
         first.append(("us above no-op", 16, lambda row: _both(row.above, 1e6)))
     if kind == "threads":
-        return [*first, ("x one thread", 14, lambda row: _both(row.speed_up, 1.0))]
+        first.append(("x one thread", 14, lambda row: _both(row.speed_up, 1.0)))
+        return [*first, ("copy x one thread", 18, lambda row: _both(row.copy_speed_up, 1.0))]
     for floor in FLOORS.get(kind, ["clone", "copy"]):
         first.append(
             (f"of {floor}", 13, lambda row, floor=floor: _both(row.floors.get(floor), 1.0))

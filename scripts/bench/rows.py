@@ -16,8 +16,9 @@ Pair = tuple[float, float]
 class Row:
     """One line of the table.
 
-    `above` is a call's cost above its yardstick in seconds, `speed_up` what the second thread
-    brings; each is None where the kind of use has no such figure or it could not be taken.
+    `above` is a call's cost above its yardstick in seconds; `speed_up` is what the second thread
+    brings, `copy_speed_up` what it brings to a copy in the same rounds. Each is None where the kind
+    of use has no such figure or it could not be taken.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Row:
     absent: dict[str, str]
     above: Pair | None = None
     speed_up: Pair | None = None
+    copy_speed_up: Pair | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -130,6 +130,14 @@ Tensor rope_autograd(const RopeArguments& a) {
   return call_rope(a);
 }
 
+void rope_version_(const RopeArguments& a) {
+  {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    call_rope_(a);
+  }
+  torch::autograd::increment_version(a.x);
+}
+
 void rope_autograd_(const RopeArguments& a) {
   const bool tables_need_grad = a.cos.requires_grad() || a.sin.requires_grad();
   if (at::GradMode::is_enabled() && (a.x.requires_grad() || tables_need_grad)) {
@@ -151,16 +159,7 @@ void rope_autograd_(const RopeArguments& a) {
         {});  // has served its purpose; compiled autograd refuses a node that still lists inputs
     return;
   }
-  const at::AutoDispatchBelowAutograd below;
-  call_rope_(a);
-}
-
-void rope_version_(const RopeArguments& a) {
-  {
-    const at::AutoDispatchBelowADInplaceOrView below;
-    call_rope_(a);
-  }
-  torch::autograd::increment_version(a.x);
+  rope_version_(a);  // what the key below would do, without another trip through the dispatcher
 }
 
 }  // namespace

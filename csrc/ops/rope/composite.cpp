@@ -22,8 +22,8 @@ using at::Tensor;
 using c10::SymInt;
 using Shape = RopeShape<SymInt>;
 
-// Entries of the table for the first and the second member of each pair.
-struct Table {
+// Of x or of a table: what belongs to the first and to the second member of each pair.
+struct Members {
   Tensor first;
   Tensor second;
 };
@@ -84,38 +84,38 @@ Tensor place_table(const Tensor& table, const RopeArguments& a, const Shape& sha
 
 // Where the members of the pairs stand: along the last dim from `first` and from `second` on, every
 // `step`-th entry.
-struct Members {
+struct Places {
   SymInt first, second, length;
   std::int64_t step;
 
-  Members(const SymInt& offset, const SymInt& pairs, bool interleaved)
+  Places(const SymInt& offset, const SymInt& pairs, bool interleaved)
       : first(offset),
         second(interleaved ? offset + 1 : offset + pairs),
         length(interleaved ? pairs * 2 : pairs),
         step(interleaved ? 2 : 1) {}
 };
 
-Table split(const Tensor& t, const SymInt& offset, const SymInt& pairs, bool interleaved) {
-  const Members m(offset, pairs, interleaved);
-  return {t.slice_symint(-1, m.first, m.first + m.length, m.step),
-          t.slice_symint(-1, m.second, m.second + m.length, m.step)};
+Members split(const Tensor& t, const SymInt& offset, const SymInt& pairs, bool interleaved) {
+  const Places in(offset, pairs, interleaved);
+  return {t.slice_symint(-1, in.first, in.first + in.length, in.step),
+          t.slice_symint(-1, in.second, in.second + in.length, in.step)};
 }
 
 // x with the members of its pairs replaced by y. Scattering and not concatenating: autocast leaves
 // it alone under every transform, and what passes through is never touched.
-Tensor join(const Tensor& x, const Table& y, const SymInt& offset, const SymInt& pairs,
+Tensor join(const Tensor& x, const Members& y, const SymInt& offset, const SymInt& pairs,
             bool interleaved) {
-  const Members m(offset, pairs, interleaved);
+  const Places in(offset, pairs, interleaved);
   // Into a clone: slice_scatter keeps the strides of what it is given, and those of x may overlap.
   return x.clone()
-      .slice_scatter_symint(y.first, -1, m.first, m.first + m.length, m.step)
-      .slice_scatter_symint(y.second, -1, m.second, m.second + m.length, m.step);
+      .slice_scatter_symint(y.first, -1, in.first, in.first + in.length, in.step)
+      .slice_scatter_symint(y.second, -1, in.second, in.second + in.length, in.step);
 }
 
-Table split_table(const Tensor& t, const RopeArguments& a, const Shape& shape, TableWidth width) {
+Members split_table(const Tensor& t, const RopeArguments& a, const Shape& shape, TableWidth width) {
   const Tensor placed = place_table(t, a, shape);
-  Table table = width == TableWidth::kFull ? split(placed, 0, shape.pairs, a.options.interleaved)
-                                           : Table{placed, placed};
+  Members table = width == TableWidth::kFull ? split(placed, 0, shape.pairs, a.options.interleaved)
+                                             : Members{placed, placed};
   // Per-head tables span all heads; the first rows of them serve the heads that are rotated.
   if (shape.form == TableForm::kBroadcast && shape.head_dim >= 0 && a.options.heads.has_value()) {
     const int dim = shape.group_dim >= 0 ? shape.group_dim : shape.head_dim;
@@ -130,7 +130,7 @@ Table split_table(const Tensor& t, const RopeArguments& a, const Shape& shape, T
 // Entries of tokens that are left alone become zero, so that nothing of such a token reaches the
 // tables' gradients, not even infinity times zero. (Doing this to x instead would save a copy of x
 // for backward.)
-Table silence(const Table& t, const Tensor& left_alone) {
+Members silence(const Members& t, const Tensor& left_alone) {
   const Tensor zero = at::scalar_tensor(0, t.first.options());
   return {at::where(left_alone, zero, t.first), at::where(left_alone, zero, t.second)};
 }
@@ -138,8 +138,8 @@ Table silence(const Table& t, const Tensor& left_alone) {
 // x with all its heads rotated.
 Tensor rotate(const Tensor& x, const RopeArguments& a, const Shape& shape, TableWidth width) {
   const RopeOptions& o = a.options;
-  Table c = split_table(a.cos, a, shape, width), s = split_table(a.sin, a, shape, width);
-  const Table original = split(x, o.rotary_offset, shape.pairs, o.interleaved);
+  Members c = split_table(a.cos, a, shape, width), s = split_table(a.sin, a, shape, width);
+  const Members original = split(x, o.rotary_offset, shape.pairs, o.interleaved);
   const Tensor x1 = original.first.to(arithmetic_type(x)),
                x2 = original.second.to(arithmetic_type(x));
   Tensor left_alone;

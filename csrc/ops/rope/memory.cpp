@@ -26,10 +26,13 @@ Digits digits_of(const at::Tensor& t) {
   const auto element = static_cast<std::int64_t>(t.element_size());
   Digits digits;
   for (std::int64_t d = 0; d < t.dim(); ++d) {
-    if (t.size(d) > 1) digits.push_back({t.stride(d) * element, t.size(d)});
+    if (t.size(d) == 1) continue;
+    const Digit digit{t.stride(d) * element, t.size(d)};
+    const auto behind = std::find_if(digits.begin(), digits.end(), [&](const Digit& other) {
+      return other.stride < digit.stride;
+    });
+    digits.insert(behind, digit);
   }
-  std::stable_sort(digits.begin(), digits.end(),
-                   [](const Digit& a, const Digit& b) { return a.stride > b.stride; });
   digits.push_back({1, element});
   return digits;
 }

@@ -127,7 +127,7 @@ void check_table(const RopeArguments& a, TableWidth width, RopeShape<Int>& shape
                ", R] or have the dims of x ", x, ", got ", dims <= 8 ? cos : cos.slice(0, 8),
                dims <= 8 ? "" : " and more dims");
   }
-  const Int last = cos[dims - 1];
+  const Int& last = cos[dims - 1];
   if (width == TableWidth::kFull) {
     ROPE_CHECK(last % 2 == 0, "full-width cos and sin must have an even last dim, got ", cos);
     shape.pairs = last / 2;
