@@ -25,11 +25,8 @@ struct StridedRow {
     for (std::int64_t i = 0; i < pairs; ++i) {
       const std::int64_t c1 = core::first_channel(p, first + i),
                          c2 = core::second_channel(p, first + i);
-      A y1, y2;
-      core::rotate_pair(core::widen(x[c1 * p.x_strides.channel]),
-                        core::widen(x[c2 * p.x_strides.channel]), cos[i], sin[i], y1, y2);
-      core::narrow(y1, y[c1 * p.out_strides.channel]);
-      core::narrow(y2, y[c2 * p.out_strides.channel]);
+      rotate_scalars(x[c1 * p.x_strides.channel], x[c2 * p.x_strides.channel], cos[i], sin[i],
+                     y[c1 * p.out_strides.channel], y[c2 * p.out_strides.channel]);
     }
   }
 };

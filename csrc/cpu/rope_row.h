@@ -11,6 +11,15 @@
 
 namespace roformer_ext::cpu::ROFORMER_EXT_ISA {
 
+// One pair without vectors; y1 and y2 may be x1 and x2.
+template <class T, class A>
+ROFORMER_EXT_INLINE void rotate_scalars(const T& x1, const T& x2, A cos, A sin, T& y1, T& y2) {
+  A first, second;
+  core::rotate_pair(core::widen(x1), core::widen(x2), cos, sin, first, second);
+  core::narrow(first, y1);
+  core::narrow(second, y2);
+}
+
 enum class Arrange {
   kNatural,   // c0 c1 c2 ...            s0 s1 s2 ...
   kRepeated,  // c0 c0 c1 c1 ...        -s0 s0 -s1 s1 ...
@@ -37,10 +46,7 @@ struct Row {
       W::template write<kStream>(y + apart + i, x1 * s + x2 * c);
     }
     for (; i < pairs; ++i) {
-      A y1, y2;
-      core::rotate_pair(core::widen(x[i]), core::widen(x[apart + i]), cos[i], sin[i], y1, y2);
-      core::narrow(y1, y[i]);
-      core::narrow(y2, y[apart + i]);
+      rotate_scalars(x[i], x[apart + i], cos[i], sin[i], y[i], y[apart + i]);
     }
   }
 };
@@ -64,10 +70,7 @@ struct Row<T, true> {
       W::template write<kStream>(y + i, v * c + swap_pairs<A>(v) * s);
     }
     for (; i < 2 * pairs; i += 2) {
-      A y1, y2;
-      core::rotate_pair(core::widen(x[i]), core::widen(x[i + 1]), cos[i], sin[i + 1], y1, y2);
-      core::narrow(y1, y[i]);
-      core::narrow(y2, y[i + 1]);
+      rotate_scalars(x[i], x[i + 1], cos[i], sin[i + 1], y[i], y[i + 1]);
     }
   }
 };
@@ -124,10 +127,7 @@ struct Row<core::BFloat16, true> {
       put<kStream>(y + 2 * i, join_halves(x1 * c - x2 * s, x1 * s + x2 * c));
     }
     for (; i < pairs; ++i) {
-      A y1, y2;
-      core::rotate_pair(core::widen(x[2 * i]), core::widen(x[2 * i + 1]), cos[i], sin[i], y1, y2);
-      core::narrow(y1, y[2 * i]);
-      core::narrow(y2, y[2 * i + 1]);
+      rotate_scalars(x[2 * i], x[2 * i + 1], cos[i], sin[i], y[2 * i], y[2 * i + 1]);
     }
   }
 };
@@ -157,10 +157,7 @@ struct Row<core::BFloat16, false> {
                    join_halves(even1 * even_s + even2 * even_c, odd1 * odd_s + odd2 * odd_c));
     }
     for (; i < pairs; ++i) {
-      A y1, y2;
-      core::rotate_pair(core::widen(x[i]), core::widen(x[apart + i]), cos[i], sin[i], y1, y2);
-      core::narrow(y1, y[i]);
-      core::narrow(y2, y[apart + i]);
+      rotate_scalars(x[i], x[apart + i], cos[i], sin[i], y[i], y[apart + i]);
     }
   }
 };
