@@ -23,6 +23,8 @@ set(ROFORMER_EXT_OPS_SOURCES
   ops/rope/batching.cpp
   ops/rope/composite.cpp
   ops/rope/cpu.cpp
+  ops/rope/fallback.cpp
+  ops/rope/functionalize.cpp
   ops/rope/memory.cpp
   ops/rope/meta.cpp
   ops/rope/params.cpp

@@ -50,6 +50,7 @@ at::Tensor& flat_(at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
 // Through the dispatcher, from its top.
 at::Tensor call_rope(const RopeArguments& a);
 void call_rope_(const RopeArguments& a);
+at::Tensor call_rope_full_width(const RopeArguments& a);
 
 // The operator as ATen operators: the batching rule, the path for tables that need gradients, for
 // forward-mode tangents, for devices without a kernel, and what compilers may look into.

@@ -26,6 +26,19 @@ bool needs_composite(const RopeArguments& a) {
          has_tangent(a.x) || has_tangent(a.cos) || has_tangent(a.sin);
 }
 
+// A nested tensor has no sizes that the checks below could read.
+void check_dense(const RopeArguments& a) {
+  TORCH_CHECK(!a.x.is_nested(), "rope: x must be a dense tensor, got a nested one");
+}
+
+// Moving the version counter would refuse such a tensor, but only after the write.
+void check_not_inference(const RopeArguments& a) {
+  TORCH_CHECK(!a.x.is_inference() || c10::InferenceMode::is_enabled(),
+              "rope_: x must not be an inference tensor outside InferenceMode, since it is "
+              "overwritten, got one of sizes ",
+              a.x.sizes());
+}
+
 bool needs_graph(const RopeArguments& a) {
   return at::GradMode::is_enabled() && a.x.requires_grad();
 }
@@ -124,6 +137,7 @@ struct RopeInplaceFunction : torch::autograd::Function<RopeInplaceFunction> {
 };
 
 Tensor rope_autograd(const RopeArguments& a) {
+  check_dense(a);
   if (needs_composite(a)) return rope_composite(a);
   if (needs_graph(a)) return RopeFunction::apply(a.x, a.cos, a.sin, a.position_ids, a.options);
   const at::AutoDispatchBelowAutograd below;
@@ -131,6 +145,7 @@ Tensor rope_autograd(const RopeArguments& a) {
 }
 
 void rope_version_(const RopeArguments& a) {
+  check_not_inference(a);
   {
     const at::AutoDispatchBelowADInplaceOrView below;
     call_rope_(a);
@@ -139,6 +154,8 @@ void rope_version_(const RopeArguments& a) {
 }
 
 void rope_autograd_(const RopeArguments& a) {
+  check_dense(a);
+  check_not_inference(a);
   const bool tables_need_grad = a.cos.requires_grad() || a.sin.requires_grad();
   if (at::GradMode::is_enabled() && (a.x.requires_grad() || tables_need_grad)) {
     torch::autograd::check_inplace(a.x, /*requires_grad=*/true);
@@ -155,8 +172,8 @@ void rope_autograd_(const RopeArguments& a) {
   if (needs_graph(a)) {
     AutogradContext* ctx = nullptr;
     RopeInplaceFunction::apply(a.x, a.cos, a.sin, a.position_ids, a.options, &ctx);
-    ctx->mark_dirty(
-        {});  // has served its purpose; compiled autograd refuses a node that still lists inputs
+    // The list has served its purpose; compiled autograd refuses a node that still has one.
+    ctx->mark_dirty({});
     return;
   }
   rope_version_(a);  // what the key below would do, without another trip through the dispatcher

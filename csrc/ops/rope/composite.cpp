@@ -39,12 +39,12 @@ Tensor gather_rows(const Tensor& table, const Tensor& ids) {
   const Tensor rows = empty ? table.new_zeros_symint({1, table.sym_size(1)}) : table;
   const Tensor flat_ids = ids.reshape({-1});
   const Tensor behind = at::scalar_tensor(rows.sym_size(0), flat_ids.options());
-  Tensor at = at::where(flat_ids < -1, behind, flat_ids);
-  if (empty) at = at::where(flat_ids >= 0, behind, at);
-  at = at::where(flat_ids == -1, at::scalar_tensor(0, flat_ids.options()), at);
+  Tensor row = at::where(flat_ids < -1, behind, flat_ids);
+  if (empty) row = at::where(flat_ids >= 0, behind, row);
+  row = at::where(flat_ids == -1, at::scalar_tensor(0, flat_ids.options()), row);
   c10::SymDimVector shape(ids.sym_sizes().begin(), ids.sym_sizes().end());
   shape.push_back(table.sym_size(1));
-  return at::index_select(rows, 0, at).reshape_symint(shape);
+  return at::index_select(rows, 0, row).reshape_symint(shape);
 }
 
 // [S, k] or [B or 1, S, k], batch first, brought beside the dims of x (after [P, H] became one).

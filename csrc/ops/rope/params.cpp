@@ -51,23 +51,16 @@ core::RopeTable table_of(const at::Tensor& t, const Shape& shape) {
   return table;
 }
 
-bool flattens(const core::RopeStrides& s, std::int64_t heads) { return s.group == heads * s.head; }
-
 // [P, H] becomes one dim of P * H heads wherever memory allows.
 void flatten_groups(core::RopeParams& p) {
-  if (p.heads == 1) {
-    for (core::RopeStrides* s : {&p.x_strides, &p.out_strides, &p.cos.strides, &p.sin.strides})
-      s->head = s->group;
-  } else if (p.groups != 1) {
-    for (const core::RopeStrides* s :
-         {&p.x_strides, &p.out_strides, &p.cos.strides, &p.sin.strides}) {
-      if (!flattens(*s, p.heads)) return;
-    }
+  core::RopeStrides* const all[] = {&p.x_strides, &p.out_strides, &p.cos.strides, &p.sin.strides};
+  for (core::RopeStrides* s : all) {
+    if (p.heads == 1) s->head = s->group;
+    if (p.groups != 1 && s->group != p.heads * s->head && p.heads != 1) return;
   }
+  for (core::RopeStrides* s : all) s->group = 0;
   p.heads *= p.groups;
   p.groups = 1;
-  for (core::RopeStrides* s : {&p.x_strides, &p.out_strides, &p.cos.strides, &p.sin.strides})
-    s->group = 0;
 }
 
 }  // namespace

@@ -25,13 +25,17 @@ c10::TypedOperatorHandle<Signature> handle(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
+at::Tensor call(const c10::TypedOperatorHandle<FlatRope>& op, const RopeArguments& a) {
+  const RopeOptions& o = a.options;
+  return op.call(a.x, a.cos, a.sin, a.position_ids, o.interleaved, o.seq_dim, o.rotary_offset,
+                 o.heads, o.conj);
+}
+
 }  // namespace
 
 at::Tensor call_rope(const RopeArguments& a) {
   static const auto op = handle<FlatRope>("roformer_ext::rope");
-  const RopeOptions& o = a.options;
-  return op.call(a.x, a.cos, a.sin, a.position_ids, o.interleaved, o.seq_dim, o.rotary_offset,
-                 o.heads, o.conj);
+  return call(op, a);
 }
 
 void call_rope_(const RopeArguments& a) {
@@ -39,6 +43,11 @@ void call_rope_(const RopeArguments& a) {
   const RopeOptions& o = a.options;
   op.call(const_cast<at::Tensor&>(a.x), a.cos, a.sin, a.position_ids, o.interleaved, o.seq_dim,
           o.rotary_offset, o.heads, o.conj);
+}
+
+at::Tensor call_rope_full_width(const RopeArguments& a) {
+  static const auto op = handle<FlatRope>("roformer_ext::rope_full_width");
+  return call(op, a);
 }
 
 }  // namespace ops
@@ -57,7 +66,7 @@ at::Tensor rope_(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
 at::Tensor rope_full_width(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                            const std::optional<at::Tensor>& position_ids,
                            const RopeOptions& options) {
-  return ops::rope_full_width_composite({x, cos, sin, position_ids, options});
+  return ops::call_rope_full_width({x, cos, sin, position_ids, options});
 }
 
 }  // namespace roformer_ext

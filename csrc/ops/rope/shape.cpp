@@ -18,7 +18,14 @@ c10::ArrayRef<Int> sizes(const at::Tensor& t) {
   }
 }
 
+// Enough dims to see what is wrong.
+template <class Int>
+c10::ArrayRef<Int> shown(c10::ArrayRef<Int> sizes) {
+  return sizes.size() <= 8 ? sizes : sizes.slice(0, 8);
+}
+
 void check_tensor(const at::Tensor& t, const char* name) {
+  ROPE_CHECK(!t.is_nested(), name, " must be a dense tensor, got a nested one");
   ROPE_CHECK(t.layout() == at::kStrided, name, " must be a strided tensor, got layout ",
              t.layout());
   const at::ScalarType type = t.scalar_type();
@@ -105,7 +112,7 @@ bool is_one_or(const Int& size, const Int& wanted) {
 template <class Int>
 void check_table(const RopeArguments& a, TableWidth width, RopeShape<Int>& shape) {
   const auto x = sizes<Int>(a.x), cos = sizes<Int>(a.cos), sin = sizes<Int>(a.sin);
-  ROPE_CHECK(cos == sin, "sin must have the shape of cos, ", cos, ", got ", sin);
+  ROPE_CHECK(cos == sin, "sin must have the shape of cos, ", shown(cos), ", got ", shown(sin));
   const std::int64_t dims = a.cos.dim(), x_dims = a.x.dim();
   if (dims == 2) {
     shape.form = TableForm::kIndexed;
@@ -157,8 +164,7 @@ void check_ids(const RopeArguments& a, const RopeShape<Int>& shape) {
   const bool fits = (ids.dim() == 1 && size[0] == shape.seq) ||
                     (ids.dim() == 2 && is_one_or(size[0], shape.batch) && size[1] == shape.seq);
   ROPE_CHECK(fits, "position_ids must be [", shape.seq, "] or [", shape.batch, " or 1, ", shape.seq,
-             "] for x ", sizes<Int>(a.x), ", got ", ids.dim() <= 8 ? size : size.slice(0, 8),
-             ids.dim() <= 8 ? "" : " and more dims");
+             "] for x ", sizes<Int>(a.x), ", got ", shown(size));
 }
 
 }  // namespace
