@@ -29,11 +29,10 @@ bool streamable(const core::RopeParams& p, std::int64_t element) {
 bool is_fresh([[maybe_unused]] const void* memory, [[maybe_unused]] std::int64_t bytes) {
 #if defined(__linux__)
   const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-  const std::uintptr_t middle =
-      reinterpret_cast<std::uintptr_t>(memory) + static_cast<std::uintptr_t>(bytes) / 2;
+  char* middle = static_cast<char*>(const_cast<void*>(memory)) + bytes / 2;
+  middle -= reinterpret_cast<std::uintptr_t>(middle) % page;
   unsigned char resident = 1;
-  return mincore(reinterpret_cast<void*>(middle & ~(page - 1)), 1, &resident) == 0 &&
-         (resident & 1u) == 0;
+  return mincore(middle, 1, &resident) == 0 && (resident & 1u) == 0;
 #else
   return false;
 #endif
