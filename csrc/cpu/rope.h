@@ -13,11 +13,14 @@
 
 namespace roformer_ext::cpu {
 
-inline constexpr std::int64_t kMaxTile = 64;  // tokens
-inline constexpr std::int64_t kTableValues =
-    8192;  // prepared values of cosine, and as many of sine
-inline constexpr std::int64_t kStreamAlignment = 64;                   // bytes; the widest vector
-inline constexpr std::int64_t kPrefetchAbove = std::int64_t{1} << 18;  // bytes of x; less is cached
+// Tokens of a tile at most.
+inline constexpr std::int64_t kMaxTile = 64;
+// Prepared values of cosine, and as many of sine.
+inline constexpr std::int64_t kTableValues = 8192;
+// Bytes; the widest vector.
+inline constexpr std::int64_t kStreamAlignment = 64;
+// Bytes of x; less than this is cached anyway.
+inline constexpr std::int64_t kPrefetchAbove = std::int64_t{1} << 18;
 
 struct RopePlan {
   std::int64_t tile = 1;

@@ -129,12 +129,8 @@ class Rotation {
       run.y += channel;
       rotate_run<T, kInterleaved, kStream>(run, p_.pairs, count_);
     } else {
-      for (; run.rows > 0; --run.rows) {
+      for (; run.rows > 0; run.step()) {
         StridedRow<T>::rotate(p_, run.x, run.y, first_, run.cos, run.sin, count_);
-        run.x += run.x_step;
-        run.y += run.y_step;
-        run.cos += run.table_step;
-        run.sin += run.table_step;
       }
     }
   }

@@ -22,6 +22,15 @@ struct Run {
   std::int64_t table_step;
   std::int64_t rows;
   bool prefetch;
+
+  // On to the next row.
+  ROFORMER_EXT_INLINE void step() {
+    x += x_step;
+    y += y_step;
+    cos += table_step;
+    sin += table_step;
+    --rows;
+  }
 };
 
 // Far enough ahead for memory to answer, near enough to stay in the first-level cache; found by
@@ -31,7 +40,7 @@ inline constexpr std::int64_t kPrefetchBytes = 4096;
 // `pairs` is a literal for common head widths, which lets the compiler unroll the row.
 template <class T, bool kInterleaved, bool kStream>
 ROFORMER_EXT_INLINE void rotate_rows(Run<T> run, std::int64_t apart, std::int64_t pairs) {
-  for (; run.rows > 0; --run.rows) {
+  for (; run.rows > 0; run.step()) {
     if (run.prefetch) {
       const char* ahead = reinterpret_cast<const char*>(run.x) + kPrefetchBytes;
       for (std::int64_t at = 0; at < 2 * pairs * static_cast<std::int64_t>(sizeof(T)); at += 64) {
@@ -39,10 +48,6 @@ ROFORMER_EXT_INLINE void rotate_rows(Run<T> run, std::int64_t apart, std::int64_
       }
     }
     Row<T, kInterleaved>::template rotate<kStream>(run.x, run.y, apart, run.cos, run.sin, pairs);
-    run.x += run.x_step;
-    run.y += run.y_step;
-    run.cos += run.table_step;
-    run.sin += run.table_step;
   }
 }
 

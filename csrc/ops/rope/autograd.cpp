@@ -26,11 +26,6 @@ bool needs_composite(const RopeArguments& a) {
          has_tangent(a.x) || has_tangent(a.cos) || has_tangent(a.sin);
 }
 
-// A nested tensor has no sizes that the checks below could read.
-void check_dense(const RopeArguments& a) {
-  TORCH_CHECK(!a.x.is_nested(), "rope: x must be a dense tensor, got a nested one");
-}
-
 // Moving the version counter would refuse such a tensor, but only after the write.
 void check_not_inference(const RopeArguments& a) {
   TORCH_CHECK(!a.x.is_inference() || c10::InferenceMode::is_enabled(),
@@ -137,7 +132,6 @@ struct RopeInplaceFunction : torch::autograd::Function<RopeInplaceFunction> {
 };
 
 Tensor rope_autograd(const RopeArguments& a) {
-  check_dense(a);
   if (needs_composite(a)) return rope_composite(a);
   if (needs_graph(a)) return RopeFunction::apply(a.x, a.cos, a.sin, a.position_ids, a.options);
   const at::AutoDispatchBelowAutograd below;
@@ -154,8 +148,6 @@ void rope_version_(const RopeArguments& a) {
 }
 
 void rope_autograd_(const RopeArguments& a) {
-  check_dense(a);
-  check_not_inference(a);
   const bool tables_need_grad = a.cos.requires_grad() || a.sin.requires_grad();
   if (at::GradMode::is_enabled() && (a.x.requires_grad() || tables_need_grad)) {
     torch::autograd::check_inplace(a.x, /*requires_grad=*/true);
@@ -163,6 +155,7 @@ void rope_autograd_(const RopeArguments& a) {
   if (needs_composite(a)) {
     // The composite ends in copy_, which would refuse some of what must not be written, and write
     // the rest.
+    check_not_inference(a);
     if (!at::isTensorSubclassLike(a.x)) {
       check_rope<c10::SymInt>(a);
       check_writable(a);

@@ -1,10 +1,10 @@
 // Whether x may be overwritten: does it overlap itself, and does it truly share elements with a
 // table or the ids?
 //
-// Two strided tensors can interleave without sharing a byte (a table kept beside the
-// activations, say), so a comparison of address ranges would refuse too much. x's strides nest,
-// which makes membership of a byte decidable digit by digit, as in a number system; the bytes of
-// the other tensor are tested one by one, and only in the rare case that the address ranges meet.
+// Two strided tensors can interleave without sharing a byte (a table kept beside the activations,
+// say), so a comparison of address ranges would refuse too much. x's strides nest, which makes
+// membership of a byte decidable digit by digit, as in a number system; the bytes of the other
+// tensor are tested one by one, and only in the rare case that the address ranges meet.
 #include <c10/util/Exception.h>
 #include <c10/util/SmallVector.h>
 

@@ -56,7 +56,7 @@ void flatten_groups(core::RopeParams& p) {
   core::RopeStrides* const all[] = {&p.x_strides, &p.out_strides, &p.cos.strides, &p.sin.strides};
   for (core::RopeStrides* s : all) {
     if (p.heads == 1) s->head = s->group;
-    if (p.groups != 1 && s->group != p.heads * s->head && p.heads != 1) return;
+    if (p.groups != 1 && s->group != p.heads * s->head) return;
   }
   for (core::RopeStrides* s : all) s->group = 0;
   p.heads *= p.groups;

@@ -18,10 +18,10 @@ c10::ArrayRef<Int> sizes(const at::Tensor& t) {
   }
 }
 
-// Enough dims to see what is wrong.
+// A shape of any number of dims in a message of bounded length.
 template <class Int>
-c10::ArrayRef<Int> shown(c10::ArrayRef<Int> sizes) {
-  return sizes.size() <= 8 ? sizes : sizes.slice(0, 8);
+std::string shown(c10::ArrayRef<Int> sizes) {
+  return sizes.size() <= 8 ? c10::str(sizes) : c10::str(sizes.slice(0, 8), " and more dims");
 }
 
 void check_tensor(const at::Tensor& t, const char* name) {
@@ -131,8 +131,7 @@ void check_table(const RopeArguments& a, TableWidth width, RopeShape<Int>& shape
     shape.form = TableForm::kPerToken;
     ROPE_CHECK(dims == 3 && is_one_or(cos[0], shape.batch) && cos[1] == shape.seq,
                "cos and sin must be [n, R], [", shape.batch, " or 1, ", shape.seq,
-               ", R] or have the dims of x ", x, ", got ", dims <= 8 ? cos : cos.slice(0, 8),
-               dims <= 8 ? "" : " and more dims");
+               ", R] or have the dims of x ", x, ", got ", shown(cos));
   }
   const Int& last = cos[dims - 1];
   if (width == TableWidth::kFull) {
