@@ -1,9 +1,10 @@
-"""Self-attention with rotary positions: one packed projection, rotated in place, then softmax.
+"""Attention with rotary positions: one packed projection, rotated in place, then softmax.
 
 The idea: queries, keys and values come from one Linear with 3C rows in the order q, k, v, and the
 rotation turns the first two thirds of its output where they lie. What must stay true: checkpoints
 know three projections, so `state_dict` writes and `load_state_dict` reads `query`, `key` and
-`value`, and those names are attributes as well.
+`value`, and those names are attributes as well; cross-attention, whose queries and keys come from
+different places, has the three of them and no rotation.
 """
 
 from __future__ import annotations
@@ -15,66 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cache import CacheLayer
 from .config import RoFormerConfig
+from .mask import AttentionMask, PackedMask
 
 Rotation = Callable[[Tensor], Tensor]
 """Rotates a packed projection [B, S, 3, H, D] in place and returns it."""
 
 _PROJECTIONS = ("query", "key", "value")
-
-
-class AttentionMask(NamedTuple):
-    """A mask as every layer uses it; see `prepare_mask`."""
-
-    additive: Tensor
-    """[B or 1, H or 1, S or 1, S] in the dtype of the queries, 0 or a large negative number."""
-    seeing: Tensor | None
-    """[B or 1, H or 1, S or 1, 1], 0 for queries that see no key at all, 1 for the others."""
-
-
-def prepare_mask(mask: Tensor | None, shape: tuple[int, int, int], dtype: torch.dtype) -> Any:
-    """Bring a user's mask into the form that is added to the scores; None stays None.
-
-    mask: [B, S] of any dtype (nonzero = token), or 4-D [B or 1, H or 1, S or 1, S], bool (True =
-        attend) or additive floating point.
-    shape: (B, H, S).
-    dtype: of the queries.
-
-    Masked keys get a weight of exactly zero. A query whose keys are all masked gets the uniform
-    average of all values, and no gradient flows through its weights. ValueError names a shape or
-    dtype that does not fit.
-    """
-    if mask is None:
-        return None
-    batch, heads, seq = shape
-    if mask.shape == (batch, seq):
-        mask = (mask != 0)[:, None, None, :]
-    elif mask.dim() != 4 or any(
-        size not in allowed
-        for size, allowed in zip(mask.shape, ((1, batch), (1, heads), (1, seq), (seq,)))
-    ):
-        raise ValueError(
-            f"attention_mask must be [B, S] = [{batch}, {seq}] or broadcast to [B, H, S, S] = "
-            f"[{batch}, {heads}, {seq}, {seq}], got {list(mask.shape)}"
-        )
-    # Half of the lowest number still swallows every score, and survives a factor of log2(e).
-    lowest = torch.finfo(dtype).min / 2
-    if mask.dtype == torch.bool:
-        nothing = torch.zeros((), dtype=dtype, device=mask.device)
-        additive = torch.where(mask, nothing, lowest)
-    elif mask.dtype.is_floating_point:
-        additive = mask.clamp(min=lowest).to(dtype)
-    else:
-        raise ValueError(f"a 4-D attention_mask must be bool or floating, got {mask.dtype}")
-    if dtype != torch.float16 and not torch.is_grad_enabled():
-        return AttentionMask(additive, None)
-    # Note [Queries that see nothing]
-    # Lowest everywhere swallows the scores and leaves a uniform softmax, but not in float16, which
-    # ends at 65504; and flash kernels keep the log of the sum for backward, where lowest swallows
-    # the number of keys as well. So such queries are set to zero, and nothing is added to their
-    # scores.
-    seeing = (additive > lowest).any(-1, keepdim=True)
-    return AttentionMask(additive.masked_fill(~seeing, 0.0), seeing.to(dtype))
 
 
 class Projection(NamedTuple):
@@ -124,11 +73,13 @@ class RoFormerSelfAttention(nn.Module):
         hidden: Tensor,
         mask: AttentionMask | None = None,
         rotate: Rotation | None = None,
+        cache: CacheLayer | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """[B, S, C] to [B, S, C] and the weights [B, H, S, S] after dropout, None unless asked for.
+        """[B, S, C] to [B, S, C] and the weights [B, H, S, K] after dropout, None unless asked for.
 
         rotate: turns queries and keys (or values too) by their positions; None leaves them alone.
+        cache: keys and values of earlier tokens, attended too; those of `hidden` are added.
         """
         batch, seq, width = hidden.shape
         packed = self.qkv(hidden.reshape(batch * seq, width))
@@ -137,28 +88,111 @@ class RoFormerSelfAttention(nn.Module):
         packed = torch.ops.aten._unsafe_view.default(packed, shape)
         if rotate is not None:
             packed = rotate(packed)
-        query, key, value = (part.transpose(1, 2) for part in packed.unbind(2))
-        if mask is not None and mask.seeing is not None:
-            query = query * mask.seeing
         dropout = self.dropout_prob if self.training else 0.0
-        if output_attentions:
-            context, weights = _explicit_attention(query, key, value, mask, dropout)
-        else:
-            additive = None if mask is None else mask.additive
-            context = F.scaled_dot_product_attention(query, key, value, additive, dropout)
-            weights = None
+        if mask is not None and mask.packed is not None:
+            return _attend_packed(packed, mask.packed, mask.causal, dropout).flatten(2), None
+        query, key, value = (part.transpose(1, 2) for part in packed.unbind(2))
+        if cache is not None:
+            key, value = cache.append(key, value)
+        context, weights = _attend(query, key, value, mask, dropout, output_attentions)
         return context.transpose(1, 2).reshape(batch, seq, width), weights
 
 
+class RoFormerCrossAttention(nn.Module):
+    """softmax(q k^T / sqrt(D)) v, queries of the decoder, keys and values of an encoder."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.dropout_prob = config.attention_probs_dropout_prob
+        width = config.hidden_size
+        self.query = nn.Linear(width, width, bias=config.use_bias)
+        self.key = nn.Linear(width, width, bias=config.use_bias)
+        self.value = nn.Linear(width, width, bias=config.use_bias)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        encoded: Tensor,
+        mask: AttentionMask | None = None,
+        cache: CacheLayer | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, S, C] and [B, K, C] to [B, S, C] and the weights [B, H, S, K], None unless asked for.
+
+        cache: holds the keys and values of `encoded` after the first call.
+        """
+        query = self._heads(self.query(hidden))
+        found = None if cache is None else cache.encoded()
+        if found is None:
+            found = self._heads(self.key(encoded)), self._heads(self.value(encoded))
+            if cache is not None:
+                cache.remember_encoded(*found)
+        dropout = self.dropout_prob if self.training else 0.0
+        context, weights = _attend(query, *found, mask, dropout, output_attentions)
+        return context.transpose(1, 2).flatten(2), weights
+
+    def _heads(self, x: Tensor) -> Tensor:
+        batch, seq, width = x.shape
+        return x.view(batch, seq, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: AttentionMask | None,
+    dropout: float,
+    output_attentions: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """[B, H, Q, D] and the weights, None unless asked for."""
+    if mask is None:
+        mask = AttentionMask()
+    if mask.seeing is not None:
+        query = query * mask.seeing
+    if output_attentions:
+        return _explicit_attention(query, key, value, mask, dropout)
+    context = F.scaled_dot_product_attention(
+        query, key, value, mask.additive, dropout, is_causal=mask.causal
+    )
+    return context, None
+
+
+def _attend_packed(packed: Tensor, mask: PackedMask, causal: bool, dropout: float) -> Tensor:
+    """[1, T, 3, H, D] to [1, T, H, D], every sequence by itself."""
+    if mask.lengths is None:
+        from torch.nn.attention.varlen import varlen_attn  # CUDA's, and slow to import
+
+        query, key, value = packed.squeeze(0).unbind(1)
+        bounds, most = mask.cu_seqlens, packed.shape[1]
+        window = (-1, 0) if causal else (-1, -1)
+        result = varlen_attn(query, key, value, bounds, bounds, most, most, window_size=window)
+        assert isinstance(result, Tensor)
+        return result.unsqueeze(0)
+    done: list[Tensor] = []
+    for index, part in enumerate(packed.split(mask.lengths, dim=1)):
+        query, key, value = (third.transpose(1, 2) for third in part.unbind(2))
+        additive = None if mask.additive is None else mask.additive[index]
+        done.append(
+            F.scaled_dot_product_attention(
+                query, key, value, additive, dropout, is_causal=causal and additive is None
+            ).transpose(1, 2)
+        )
+    return torch.cat(done, dim=1)
+
+
 def _explicit_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask | None, dropout: float
+    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, dropout: float
 ) -> tuple[Tensor, Tensor]:
     """`scaled_dot_product_attention` step by step, where the weights themselves are wanted."""
     # Scaled before the product, because float16 scores overflow otherwise.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if mask is not None:
+    if mask.additive is not None:
         scores = scores + mask.additive
+    elif mask.causal:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~visible, -torch.inf)
     weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout)
     return weights @ value, weights
 

@@ -7,12 +7,16 @@ norm (post-norm, as in BERT). What must stay true: module names are those of the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from .activations import activation
-from .attention import AttentionMask, RoFormerSelfAttention, Rotation
+from .attention import RoFormerCrossAttention, RoFormerSelfAttention, Rotation
+from .cache import CacheLayer
 from .config import RoFormerConfig
+from .mask import AttentionMask
 
 
 def norm(width: int, config: RoFormerConfig) -> nn.Module:
@@ -64,12 +68,33 @@ class RoFormerAttention(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: AttentionMask | None,
-        rotate: Rotation | None,
-        output_attentions: bool,
+        mask: AttentionMask | None = None,
+        rotate: Rotation | None = None,
+        cache: CacheLayer | None = None,
+        output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """[B, S, C] to [B, S, C] and the attention weights, None unless asked for."""
-        context, weights = self.self(hidden, mask, rotate, output_attentions)
+        context, weights = self.self(hidden, mask, rotate, cache, output_attentions)
+        return self.output(context, hidden), weights
+
+
+class RoFormerEncoderAttention(nn.Module):
+    """The cross-attention sublayer of a decoder; it looks at an encoder and rotates nothing."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.self = RoFormerCrossAttention(config)
+        self.output = RoFormerResidual(config.hidden_size, config)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        encoded: EncodedSource,
+        cache: CacheLayer | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """[B, S, C] to [B, S, C] and the attention weights, None unless asked for."""
+        context, weights = self.self(hidden, encoded.hidden, encoded.mask, cache, output_attentions)
         return self.output(context, hidden), weights
 
 
@@ -86,12 +111,23 @@ class RoFormerIntermediate(nn.Module):
         return self.activation(self.dense(hidden))
 
 
+class EncodedSource(NamedTuple):
+    """What a decoder attends to."""
+
+    hidden: Tensor
+    """[B, K, C], the encoder's result."""
+    mask: AttentionMask | None
+
+
 class RoFormerLayer(nn.Module):
-    """The attention sublayer, then the feed-forward sublayer."""
+    """The attention sublayer, a decoder's cross-attention, then the feed-forward sublayer."""
 
     def __init__(self, config: RoFormerConfig) -> None:
         super().__init__()
         self.attention = RoFormerAttention(config)
+        self.crossattention: RoFormerEncoderAttention | None = None
+        if config.add_cross_attention:
+            self.crossattention = RoFormerEncoderAttention(config)
         self.intermediate = RoFormerIntermediate(config)
         self.output = RoFormerResidual(config.intermediate_size, config)
         self.chunk = config.chunk_size_feed_forward
@@ -99,15 +135,23 @@ class RoFormerLayer(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        mask: AttentionMask | None,
-        rotate: Rotation | None,
-        output_attentions: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """[B, S, C] to [B, S, C] and the attention weights, None unless asked for."""
-        hidden, weights = self.attention(hidden, mask, rotate, output_attentions)
+        mask: AttentionMask | None = None,
+        rotate: Rotation | None = None,
+        source: EncodedSource | None = None,
+        cache: CacheLayer | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """[B, S, C] to [B, S, C], the attention weights and those of cross-attention.
+
+        Weights are None unless asked for.
+        """
+        hidden, weights = self.attention(hidden, mask, rotate, cache, output_attentions)
+        cross_weights = None
+        if source is not None and self.crossattention is not None:
+            hidden, cross_weights = self.crossattention(hidden, source, cache, output_attentions)
         if not self.chunk:
-            return self.output(self.intermediate(hidden), hidden), weights
+            return self.output(self.intermediate(hidden), hidden), weights, cross_weights
         # Pieces bound the memory of the widened activations and change no result.
         pieces = hidden.split(self.chunk, dim=1)
         done = [self.output(self.intermediate(piece), piece) for piece in pieces]
-        return torch.cat(done, dim=1), weights
+        return torch.cat(done, dim=1), weights, cross_weights

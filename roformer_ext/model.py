@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import Rotation, prepare_mask
+from .activations import activation
+from .attention import Rotation
+from .autocast import compute_dtype
+from .cache import layer_of
 from .config import RoFormerConfig
-from .layer import RoFormerLayer, initialise, norm
+from .inputs import Inputs, gather_inputs
+from .layer import EncodedSource, RoFormerLayer, norm
+from .mask import AttentionMask, Scene, packed_mask, prepare_mask
 from .ops import rope_
 from .outputs import EncoderOutput
+from .packing import Packing
+from .pretrained import RoFormerPreTrained
 from .rotary import RotaryEmbedding
 
 
@@ -69,14 +76,55 @@ class RoFormerEncoder(nn.Module):
         self.layer = nn.ModuleList(RoFormerLayer(config) for _ in range(config.num_hidden_layers))
 
 
-class RoFormerModel(nn.Module):
-    """The encoder without a head. New models are in training mode, with random weights."""
+class RoFormerPooler(nn.Module):
+    """activation(W x) of the first token, as RoFormer-Sim has it."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.use_bias)
+        self.activation = activation(config.pooler_activation or "linear")
+
+    def forward(self, first: Tensor) -> Tensor:
+        """[B, C] to [B, C]."""
+        return self.activation(self.dense(first))
+
+
+class Encoded(NamedTuple):
+    """Hidden states in whatever layout they were computed, for a head to work on."""
+
+    hidden: Tensor
+    """[B, S, C]; [1, T, C] where padding was dropped or the user packed."""
+    packing: Packing | None
+    """How the T tokens lie; None for [B, S, C]."""
+    cache: Any
+    hidden_states: tuple[Tensor, ...] | None
+    attentions: tuple[Tensor, ...] | None
+    cross_attentions: tuple[Tensor, ...] | None
+
+    def laid_out(self, x: Tensor | None) -> Tensor | None:
+        """A user's per-token tensor [B, S, ...] in the layout of `hidden`."""
+        return x if x is None or self.packing is None else self.packing.pack(x)
+
+    def padded(self, x: Tensor | None) -> Tensor | None:
+        """A per-token result in the layout that the user gave, zero on dropped padding."""
+        return x if x is None or self.packing is None else self.packing.pad(x)
+
+    def first(self) -> Tensor:
+        """[n, C], the first token of every row or packed sequence."""
+        return self.hidden[:, 0] if self.packing is None else self.packing.first(self.hidden)
+
+    def last(self) -> Tensor:
+        """[n, C], the last token of every row or packed sequence."""
+        return self.hidden[:, -1] if self.packing is None else self.packing.last(self.hidden)
+
+
+class RoFormerModel(RoFormerPreTrained):
+    """The encoder without a head; with `is_decoder` causal, with a cache and cross-attention."""
 
     def __init__(self, config: RoFormerConfig) -> None:
         """Build from a configuration; ValueError names a feature that does not exist yet."""
-        super().__init__()
+        super().__init__(config)
         _refuse_missing_features(config)
-        self.config = config
         self.embeddings = RoFormerEmbeddings(config)
         self.embeddings_project: nn.Linear | None = None
         if config.embedding_width != config.hidden_size:
@@ -84,6 +132,9 @@ class RoFormerModel(nn.Module):
                 config.embedding_width, config.hidden_size, bias=config.use_bias
             )
         self.encoder = RoFormerEncoder(config)
+        self.pooler: RoFormerPooler | None = None
+        if config.pooler_activation is not None:
+            self.pooler = RoFormerPooler(config)
         self.rotary: RotaryEmbedding | None = RotaryEmbedding(
             config.head_dim,
             base=config.rope_base,
@@ -94,21 +145,10 @@ class RoFormerModel(nn.Module):
         self.register_load_state_dict_pre_hook(_check_position_table)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Draw all weights anew, with deviation `initializer_range`; see `layer.initialise`."""
-        self.apply(lambda module: initialise(module, self.config.initializer_range))
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The word embeddings."""
-        return self.embeddings.word_embeddings
-
-    def gradient_checkpointing_enable(self) -> None:
-        """In training keep only the input of each layer, and compute the rest anew in backward."""
-        self.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep every activation again."""
-        self.gradient_checkpointing = False
+    @property
+    def body(self) -> RoFormerModel:
+        """Itself."""
+        return self
 
     def forward(
         self,
@@ -117,6 +157,14 @@ class RoFormerModel(nn.Module):
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        *,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        cache: Any = None,
+        use_cache: bool | None = None,
+        cu_seqlens: Tensor | None = None,
+        unpad: bool | None = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         return_dict: bool = True,
@@ -125,48 +173,170 @@ class RoFormerModel(nn.Module):
 
         input_ids: [B, S], int32 or int64; or, in their place,
         inputs_embeds: [B, S, E], word embeddings in the dtype of the model.
-        attention_mask: [B, S], nonzero = token; or 4-D, additive or bool (`prepare_mask`).
+        attention_mask: [B, S], nonzero = token; or 4-D, additive or bool (`prepare_mask`). With a
+            cache of P tokens it is [B, P + S].
         token_type_ids: [B, S]; 0 when not given.
         position_ids: [S] or [B, S], any position; the index in the sequence when not given, and
             -1 = do not rotate this token.
+        encoder_hidden_states: [B, K, C], what the cross-attention of a decoder looks at, with
+        encoder_attention_mask: [B, K] or 4-D.
+        past_key_values, cache: two names for the cache of earlier calls of a decoder: a
+            `KeyValueCache`, or one of transformers' own. It is extended in place.
+        use_cache: return a cache; None means a decoder's `config.use_cache`, in eval mode.
+        cu_seqlens: [n + 1], int32: the input is [1, T], n sequences one after another, each of
+            which sees itself only; positions start anew in each unless given.
+        unpad: drop padding for the computation and put zeros there in the result. None does it
+            where padding is at least a tenth of all positions, True always, False never.
         output_attentions: return the weights of each layer, by a slower path that stores them.
         output_hidden_states: return the embeddings and the output of each layer.
         return_dict: False returns a plain tuple of what is not None.
+
+        ValueError says in one sentence which argument does not fit. Under a compiler, in export and
+        under `torch.func` padding is never dropped.
         """
-        _check_inputs(input_ids, inputs_embeds, token_type_ids, position_ids)
-        hidden = self.embeddings(input_ids, token_type_ids, inputs_embeds, position_ids)
-        if self.embeddings_project is not None:
-            hidden = self.embeddings_project(hidden)
-        batch, seq, _ = hidden.shape
-        shape = (batch, self.config.num_attention_heads, seq)
-        mask = prepare_mask(attention_mask, shape, compute_dtype(hidden))
-        rotate = self._rotation(position_ids, hidden)
-
-        all_hidden, all_weights = [hidden], []
-        for layer in self.encoder.layer:
-            if self.gradient_checkpointing and self.training:
-                hidden, weights = checkpoint(
-                    layer, hidden, mask, rotate, output_attentions, use_reentrant=False
-                )
-            else:
-                hidden, weights = layer(hidden, mask, rotate, output_attentions)
-            all_hidden.append(hidden)
-            all_weights.append(weights)
-
+        encoded = self.encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            encoder_hidden_states=encoder_hidden_states,
+            encoder_attention_mask=encoder_attention_mask,
+            past_key_values=past_key_values,
+            cache=cache,
+            use_cache=use_cache,
+            cu_seqlens=cu_seqlens,
+            unpad=unpad,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            reads_first=self.pooler is not None,
+        )
+        hidden = encoded.padded(encoded.hidden)
+        assert hidden is not None
         output = EncoderOutput(
             last_hidden_state=hidden,
-            hidden_states=tuple(all_hidden) if output_hidden_states else None,
-            attentions=tuple(all_weights) if output_attentions else None,
+            pooler_output=None if self.pooler is None else self.pooler(encoded.first()),
+            past_key_values=encoded.cache,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+            cross_attentions=encoded.cross_attentions,
         )
         return output if return_dict else output.to_tuple()
 
-    def _rotation(self, position_ids: Tensor | None, hidden: Tensor) -> Rotation | None:
+    def encode(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        targets: Tensor | None = None,
+        reads_first: bool = False,
+        reads_all: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        **rest: Any,
+    ) -> Encoded:
+        """What a head calls: as `forward`, without padding the result back.
+
+        targets: [B, S], int32 or int64, what a head predicts at each position, -100 for nothing.
+        reads_first: the head reads position 0 of every row.
+        reads_all: the head reads every position, padding too.
+        """
+        inputs = gather_inputs(
+            self.config,
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            targets=targets,
+            reads_first=reads_first,
+            reads_all=reads_all or output_attentions,
+            training=self.training,
+            **rest,
+        )
+        hidden = self.embeddings(
+            inputs.input_ids, inputs.token_type_ids, inputs.inputs_embeds, inputs.position_ids
+        )
+        if self.embeddings_project is not None:
+            hidden = self.embeddings_project(hidden)
+        mask = self._mask(inputs, hidden, output_attentions)
+        source = self._source(inputs, hidden)
+        rotate = self._rotation(inputs, hidden)
+
+        all_hidden, weights, cross_weights = [hidden], [], []
+        for index, layer in enumerate(self.encoder.layer):
+            stored = layer_of(inputs.cache, index)
+            arguments = (hidden, mask, rotate, source, stored, output_attentions)
+            if self.gradient_checkpointing and self.training:
+                hidden, attention, cross = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                hidden, attention, cross = layer(*arguments)
+            all_hidden.append(hidden)
+            weights.append(attention)
+            cross_weights.append(cross)
+
+        pad = (lambda x: x) if inputs.packing is None else inputs.packing.pad
+        looks = output_attentions and source is not None
+        return Encoded(
+            hidden=hidden,
+            packing=inputs.packing,
+            cache=inputs.cache,
+            hidden_states=tuple(map(pad, all_hidden)) if output_hidden_states else None,
+            attentions=tuple(weights) if output_attentions else None,
+            cross_attentions=tuple(cross_weights) if looks else None,
+        )
+
+    def _mask(
+        self, inputs: Inputs, hidden: Tensor, output_attentions: bool
+    ) -> AttentionMask | None:
+        batch, seq, _ = hidden.shape
+        config = self.config
+        scene = Scene(
+            batch=batch,
+            heads=config.num_attention_heads,
+            queries=seq,
+            keys=seq + inputs.past,
+            dtype=compute_dtype(hidden),
+            device=hidden.device,
+        )
+        types = inputs.prefix_types
+        if inputs.packing is None:
+            return prepare_mask(
+                inputs.attention_mask, scene, causal=config.is_decoder, prefix_types=types
+            )
+        return packed_mask(
+            inputs.packing,
+            scene,
+            causal=config.is_decoder,
+            prefix_types=types,
+            dropout=self.training and config.attention_probs_dropout_prob > 0,
+            whole=output_attentions,
+        )
+
+    def _source(self, inputs: Inputs, hidden: Tensor) -> EncodedSource | None:
+        states = inputs.encoder_hidden_states
+        if states is None:
+            return None
+        scene = Scene(
+            batch=hidden.shape[0],
+            heads=self.config.num_attention_heads,
+            queries=hidden.shape[1],
+            keys=states.shape[1],
+            dtype=compute_dtype(hidden),
+            device=hidden.device,
+        )
+        mask = prepare_mask(inputs.encoder_attention_mask, scene, name="encoder_attention_mask")
+        return EncodedSource(states, mask)
+
+    def _rotation(self, inputs: Inputs, hidden: Tensor) -> Rotation | None:
         """The rotation of this batch; one look-up of its angles serves every layer."""
         if self.rotary is None:
             return None
-        exact = position_ids is not None
         cos, sin, ids = self.rotary.lookup(
-            hidden.shape[1], position_ids, device=hidden.device, exact=exact
+            inputs.rows, inputs.position_ids, device=hidden.device, exact=inputs.exact
         )
         return functools.partial(
             rope_,
@@ -179,51 +349,14 @@ class RoFormerModel(nn.Module):
         )
 
 
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which a Linear computes on x: autocast's where it is on, else x's own."""
-    device = x.device.type
-    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
-        return x.dtype
-    return torch.get_autocast_dtype(device)
-
-
-def _check_inputs(
-    input_ids: Tensor | None,
-    inputs_embeds: Tensor | None,
-    token_type_ids: Tensor | None,
-    position_ids: Tensor | None,
-) -> None:
-    if inputs_embeds is not None:
-        if input_ids is not None:
-            raise ValueError("input_ids and inputs_embeds exclude each other, got both")
-        if inputs_embeds.dim() != 3:
-            raise ValueError(f"inputs_embeds must be [B, S, E], got {list(inputs_embeds.shape)}")
-        batch, seq, _ = inputs_embeds.shape
-    elif input_ids is not None:
-        if input_ids.dim() != 2:
-            raise ValueError(f"input_ids must be [B, S], got {list(input_ids.shape)}")
-        batch, seq = input_ids.shape
-    else:
-        raise ValueError("one of input_ids and inputs_embeds must be given, got neither")
-    for name, ids in (("token_type_ids", token_type_ids), ("position_ids", position_ids)):
-        if ids is not None and ids.shape not in ((batch, seq), (1, seq), (seq,)):
-            wanted = f"[S] = [{seq}] or [B, S] = [{batch}, {seq}]"
-            raise ValueError(f"{name} must be {wanted}, got {list(ids.shape)}")
-
-
 def _refuse_missing_features(config: RoFormerConfig) -> None:
     """Refuse what would otherwise be computed as if the field had its default."""
-    defaults: Mapping[str, Any] = {
-        "is_decoder": False,
-        "add_cross_attention": False,
-        "prefix_lm": False,
-        "pooler_activation": None,
-        "attention": "softmax",
-    }
-    for name, default in defaults.items():
-        value = getattr(config, name)
-        if value != default:
-            raise ValueError(f"{name} must be {default!r} in this version, got {value!r}")
+    if config.attention != "softmax":
+        raise ValueError(f"attention must be 'softmax' in this version, got {config.attention!r}")
+    if config.add_cross_attention and not config.is_decoder:
+        raise ValueError("add_cross_attention must come with is_decoder, got is_decoder = False")
+    if config.prefix_lm and config.is_decoder:
+        raise ValueError("prefix_lm must not come with is_decoder, got both")
 
 
 def _check_position_table(

@@ -45,10 +45,21 @@ class EncoderOutput(ModelOutput):
 
     last_hidden_state: Tensor
     """[B, S, C]."""
+    pooler_output: Tensor | None = None
+    """[B, C], of a model with a pooler."""
+    past_key_values: Any = None
+    """The cache, of a decoder that was asked for one; also under the name `cache`."""
     hidden_states: tuple[Tensor, ...] | None = None
     """L + 1 tensors [B, S, C]: the embeddings, then the output of each layer."""
     attentions: tuple[Tensor, ...] | None = None
-    """L tensors [B, H, S, S]: the weights of each layer, after softmax and dropout."""
+    """L tensors [B, H, S, K]: the weights of each layer, after softmax and dropout."""
+    cross_attentions: tuple[Tensor, ...] | None = None
+    """Likewise of cross-attention, K the tokens of the encoder."""
+
+    @property
+    def cache(self) -> Any:
+        """`past_key_values`."""
+        return self.past_key_values
 
 
 @dataclasses.dataclass
@@ -65,7 +76,30 @@ class MaskedLMOutput(ModelOutput):
     """As in `EncoderOutput`."""
 
 
-for _output in (EncoderOutput, MaskedLMOutput):
+@dataclasses.dataclass
+class CausalLMOutput(ModelOutput):
+    """Of `RoFormerForCausalLM`: V is the size of the vocabulary."""
+
+    loss: Tensor | None = None
+    """Scalar, at least float32; present when labels were given."""
+    logits: Tensor | None = None
+    """[B, S, V]; absent in training with labels unless `output_logits=True`."""
+    past_key_values: Any = None
+    """As in `EncoderOutput`."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    cross_attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+
+    @property
+    def cache(self) -> Any:
+        """`past_key_values`."""
+        return self.past_key_values
+
+
+for _output in (EncoderOutput, MaskedLMOutput, CausalLMOutput):
     torch.export.register_dataclass(
         _output, serialized_type_name=f"{_output.__module__}.{_output.__qualname__}"
     )

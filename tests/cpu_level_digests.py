@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 import torch
 from bits import normal_words
-from samples import DTYPES, SAMPLES, Draw, Inputs, with_specials
+from draw import Draw, Inputs, with_specials
+from samples import DTYPES, SAMPLES
 from torch import Tensor
 
 import roformer_ext

@@ -1,11 +1,11 @@
 """Named inputs of the operator: the one list that every suite and benchmark draws from.
 
 A sample builds `(x, cos, sin, position_ids, kwargs)`, the arguments of `roformer_ext.rope`, from a
-dtype, a device and a generator. Together the samples visit every layout, table form, position
-form, stride pattern and degenerate size of the contract. Sizes are small and, within one sample,
-distinct, so that a swapped dim cannot go unseen. Tables are float32, or float64 beside a float64
-x, unless the sample is about table dtypes. Suites that want both pair layouts or both directions
-set `interleaved` and `conj` in the kwargs that they get.
+dtype, a device and a generator; `draw.py` has the tensors that it is built of. Together the samples
+visit every layout, table form, position form, stride pattern and degenerate size of the contract.
+Sizes are small and, within one sample, distinct, so that a swapped dim cannot go unseen. Tables
+are float32, or float64 beside a float64 x, unless the sample is about table dtypes. Suites that
+want both pair layouts or both directions set `interleaved` and `conj` in the kwargs that they get.
 """
 
 from __future__ import annotations
@@ -13,68 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from draw import Draw, Inputs
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, dict[str, Any]]
-
-
-class Draw:
-    """Random tensors for one sample, drawn on the CPU, so every device sees the same numbers."""
-
-    def __init__(
-        self, dtype: torch.dtype, device: torch.device | str, generator: torch.Generator
-    ) -> None:
-        self.dtype, self.device, self.generator = dtype, device, generator
-        self.table_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-
-    def x(self, *shape: int) -> Tensor:
-        """Standard normal values, contiguous."""
-        drawn = torch.randn(shape, generator=self.generator, dtype=torch.float64)
-        return drawn.to(self.dtype).to(self.device)
-
-    def table(
-        self, *shape: int, cos: torch.dtype | None = None, sin: torch.dtype | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of random angles: a unit table of the given shape and dtypes."""
-        angle = torch.rand(shape, generator=self.generator, dtype=torch.float64) * (2 * math.pi)
-        return (
-            angle.cos().to(cos or self.table_dtype).to(self.device),
-            angle.sin().to(sin or self.table_dtype).to(self.device),
-        )
-
-    def free_table(self, *shape: int) -> tuple[Tensor, Tensor]:
-        """A table whose cosine and sine have nothing to do with each other."""
-        cos, _ = self.table(*shape)
-        _, sin = self.table(*shape)
-        return cos * 1.5, sin - 0.25
-
-    def ids(self, rows: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        """Positions in [-1, rows), with at least one -1 and one repeat where there is room."""
-        ids = torch.randint(-1, rows, shape, generator=self.generator, dtype=dtype)
-        if ids.numel() > 2:
-            ids.view(-1)[1] = -1
-            ids.view(-1)[2] = ids.view(-1)[0]
-        return ids.to(self.device)
-
-    def half(
-        self,
-        x: Tensor | tuple[int, ...],
-        tables: tuple[Tensor, Tensor] | tuple[int, ...],
-        ids: Tensor | None = None,
-        **options: Any,
-    ) -> Inputs:
-        """A call's arguments; x and the unit tables may be given by their shapes."""
-        x = x if isinstance(x, Tensor) else self.x(*x)
-        cos, sin = tables if isinstance(tables[0], Tensor) else self.table(*tables)
-        return x, cos, sin, ids, options
-
-    def adjacent(self, *inputs: Any, **options: Any) -> Inputs:
-        """The same with the other pair layout."""
-        return self.half(*inputs, interleaved=True, **options)
 
 
 Make = Callable[[Draw], Inputs]
@@ -119,7 +63,10 @@ def _windows(d: Draw) -> Tensor:
 
 
 I32 = torch.int32
+
+
 F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
+
 
 _LAYOUTS: dict[str, Make] = {
     "bhsd": lambda d: d.half((2, 3, 5, 8), (7, 4)),
@@ -145,6 +92,7 @@ _LAYOUTS: dict[str, Make] = {
     "wide_adjacent": lambda d: d.adjacent((2, 5, 3, 64), (7, 32), seq_dim=1),
 }
 
+
 _POSITIONS: dict[str, Make] = {
     "ids_s": lambda d: d.half((2, 3, 5, 8), (7, 4), d.ids(7, 5)),
     "ids_bs": lambda d: d.adjacent((2, 3, 5, 8), (7, 4), d.ids(7, 2, 5)),
@@ -165,6 +113,7 @@ _POSITIONS: dict[str, Make] = {
     "ids_repeated": lambda d: d.half((2, 3, 5, 8), (7, 4), d.ids(7, 2, 5).fill_(3)),
     "ids_short_table": lambda d: d.half((2, 3, 5, 8), (2, 4), d.ids(2, 5)),
 }
+
 
 _TABLES: dict[str, Make] = {
     "rows_bsr": lambda d: d.half((2, 3, 5, 8), (2, 5, 4)),
@@ -215,6 +164,7 @@ _TABLES: dict[str, Make] = {
     "free_tables": lambda d: d.half((2, 3, 5, 8), d.free_table(7, 4), d.ids(7, 2, 5), conj=True),
 }
 
+
 _STRIDES: dict[str, Make] = {
     "query_of_projection": lambda d: d.half(d.x(2, 5, 3, 4, 8)[:, :, 0], (7, 4), seq_dim=1),
     "key_of_projection": lambda d: d.adjacent(
@@ -240,6 +190,7 @@ _STRIDES: dict[str, Make] = {
         d.x(6, 4, 3, 5, 2).permute(4, 3, 2, 1, 0), (7, 3), seq_dim=1
     ),
 }
+
 
 _WIDTHS: dict[str, Make] = {
     "heads_none": lambda d: d.half((2, 3, 5, 8), (7, 4), heads=0),
@@ -272,45 +223,12 @@ _WIDTHS: dict[str, Make] = {
     "no_projection": lambda d: d.half((2, 5, 0, 4, 6), (7, 3), seq_dim=1),
 }
 
+
 _ON_TOP_OF_EACH_OTHER = {"expanded_batch", "expanded_heads", "expanded_channels", "windows"}
+
 
 SAMPLES: dict[str, Sample] = {
     name: Sample(name, make, name in _ON_TOP_OF_EACH_OTHER)
     for group in (_LAYOUTS, _POSITIONS, _TABLES, _STRIDES, _WIDTHS)
     for name, make in group.items()
 }
-
-
-def with_specials(inputs: Inputs) -> Inputs:
-    """Overwrite a part of x and of the tables with the numbers that arithmetic gets wrong first.
-
-    Zeros of both signs, infinities, NaN, subnormals and extremes, written through the storages, so
-    that expanded and strided tensors keep their form. Positions stay as they are.
-    """
-    for number, tensor in enumerate(inputs[:3]):
-        flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
-            tensor.untyped_storage()
-        )
-        info = torch.finfo(tensor.dtype)
-        least = info.smallest_normal * info.eps
-        values = [
-            math.inf,
-            -0.0,
-            math.nan,
-            least,
-            -math.inf,
-            info.smallest_normal * 0.75,
-            info.max,
-            0.0,
-            -3 * least,
-        ]
-        special = torch.tensor(values, dtype=torch.float64).to(tensor.dtype).to(tensor.device)
-        # Steps that share no factor with a row's length reach both members of the pairs.
-        places = torch.arange(flat.numel(), device=tensor.device)[number :: 7 + 4 * number]
-        flat[places] = special[torch.arange(places.numel(), device=tensor.device) % special.numel()]
-    return inputs
-
-
-def dense(sample: Inputs) -> Inputs:
-    """The sample with an x that owns its memory; its strides stay where they are dense."""
-    return (sample[0].clone(), *sample[1:])

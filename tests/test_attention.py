@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from twins import randomise, small
 
-from roformer_ext.attention import RoFormerSelfAttention, prepare_mask
+from roformer_ext.attention import RoFormerSelfAttention
+from roformer_ext.mask import AttentionMask, Scene, prepare_mask
 
-SHAPE = (3, 4, 9)
 HALVES = (torch.bfloat16, torch.float16)
+
+
+def prepared(mask: Tensor, dtype: torch.dtype = torch.float32) -> AttentionMask | None:
+    return prepare_mask(mask, Scene(3, 4, 9, 9, dtype, torch.device("cpu")))
 
 
 def attention(**fields: Any) -> RoFormerSelfAttention:
@@ -43,7 +47,7 @@ def test_row_without_keys_is_a_uniform_average(
     # Scores in the thousands would show through a mask that does not swallow them.
     x = 30.0 * hidden(dtype)
     with torch.set_grad_enabled(grad):
-        mask = prepare_mask(padding(), SHAPE, dtype)
+        mask = prepared(padding(), dtype)
         context, weights = module(x, mask, output_attentions=explicit)
     average = (x[2] @ module.value.weight.T + module.value.bias).mean(0, keepdim=True)
     tolerance = {"rtol": 0.02, "atol": 0.2} if dtype in HALVES else {}
@@ -57,7 +61,7 @@ def test_row_without_keys_is_a_uniform_average(
 def test_gradients_equal_those_of_the_explicit_path(dtype: torch.dtype) -> None:
     module, results = attention().to(dtype), []
     for explicit in (False, True):
-        mask = prepare_mask(padding(), SHAPE, dtype)
+        mask = prepared(padding(), dtype)
         module(hidden(dtype), mask, output_attentions=explicit)[0].square().sum().backward()
         results.append([p.grad.clone() for p in module.parameters()])
         module.zero_grad()
@@ -79,9 +83,9 @@ def test_all_spellings_of_a_mask_mean_the_same() -> None:
         additive,
         additive.double().clamp(min=torch.finfo(torch.float32).min),
     ]
-    expected = module(x, prepare_mask(spellings[0], SHAPE, x.dtype))[0]
+    expected = module(x, prepared(spellings[0]))[0]
     for spelling in spellings[1:]:
-        result = module(x, prepare_mask(spelling, SHAPE, x.dtype))[0]
+        result = module(x, prepared(spelling))[0]
         torch.testing.assert_close(result, expected, rtol=0.0, atol=1e-6)
 
 
@@ -89,7 +93,7 @@ def test_four_dimensional_mask_acts_per_head_and_query() -> None:
     module, x = attention(), hidden()
     causal = torch.ones(9, 9, dtype=torch.bool).tril()
     mask = torch.stack([causal, torch.ones_like(causal)] * 2)[None]
-    weights = module(x, prepare_mask(mask, SHAPE, x.dtype), output_attentions=True)[1]
+    weights = module(x, prepared(mask), output_attentions=True)[1]
     assert weights[:, 0::2].triu(1).abs().max() == 0.0
     assert weights[:, 1::2].min() > 0.0
 
@@ -108,16 +112,16 @@ def test_large_scores_do_not_overflow_in_float16() -> None:
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (torch.ones(3, 8), r"attention_mask must be \[B, S\] = \[3, 9\].* got \[3, 8\]"),
+        (torch.ones(3, 8), r"attention_mask must be \[B, K\] = \[3, 9\].* got \[3, 8\]"),
         (torch.ones(3, 9, 9), r"attention_mask must be .* got \[3, 9, 9\]"),
-        (torch.ones(2, 1, 9, 9), r"attention_mask must be .* got \[2, 1, 9, 9\]"),
-        (torch.ones(3, 2, 9, 9), r"attention_mask must be .* got \[3, 2, 9, 9\]"),
+        (torch.ones(2, 1, 9, 9), r"attention_mask must broadcast to .* got \[2, 1, 9, 9\]"),
+        (torch.ones(3, 2, 9, 9), r"attention_mask must broadcast to .* got \[3, 2, 9, 9\]"),
         (torch.ones(3, 1, 9, 9, dtype=torch.long), "must be bool or floating, got torch.int64"),
     ],
 )
 def test_misfit_masks_are_refused(mask: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        prepare_mask(mask, SHAPE, torch.float32)
+        prepared(mask)
 
 
 def test_three_names_are_written_and_read() -> None:

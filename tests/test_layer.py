@@ -22,16 +22,16 @@ def test_layer_is_post_norm() -> None:
     )
     up = F.gelu(layer.intermediate.dense(y))
     z = layer.output.LayerNorm(layer.output.dense(up) + y)
-    torch.testing.assert_close(layer(x, None, None, False)[0], z)
+    torch.testing.assert_close(layer(x)[0], z)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7])
 def test_feed_forward_in_chunks_changes_nothing(chunk: int) -> None:
     layer = RoFormerLayer(small()).eval()
     x = torch.randn(2, 5, 32)
-    expected = layer(x, None, None, False)[0]
+    expected = layer(x)[0]
     layer.chunk = chunk
-    torch.testing.assert_close(layer(x, None, None, False)[0], expected)
+    torch.testing.assert_close(layer(x)[0], expected)
 
 
 def test_rms_norm_has_no_gain() -> None:
@@ -44,11 +44,11 @@ def test_rms_norm_has_no_gain() -> None:
 def test_dropout_acts_in_training_only() -> None:
     fields = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5}
     layer, x = RoFormerLayer(small(**fields)), torch.randn(2, 5, 32)
-    assert not torch.equal(layer(x, None, None, False)[0], layer(x, None, None, False)[0])
-    weights = layer(x, None, None, True)[1]
+    assert not torch.equal(layer(x)[0], layer(x)[0])
+    weights = layer(x, output_attentions=True)[1]
     assert 0.2 < (weights == 0.0).float().mean() < 0.8
     layer.eval()
-    assert torch.equal(layer(x, None, None, False)[0], layer(x, None, None, False)[0])
+    assert torch.equal(layer(x)[0], layer(x)[0])
 
 
 def test_initialisation() -> None:

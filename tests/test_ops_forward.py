@@ -13,7 +13,8 @@ import itertools
 import pytest
 import torch
 from bits import assert_same_bits, same_bits, words
-from samples import DTYPES, SAMPLES, Sample, with_specials
+from draw import with_specials
+from samples import DTYPES, SAMPLES, Sample
 
 import roformer_ext
 from roformer_ext import reference

@@ -11,7 +11,8 @@ from __future__ import annotations
 import pytest
 import torch
 from bits import assert_same_bits
-from samples import DTYPES, SAMPLES, Inputs, Sample, dense
+from draw import Inputs, dense
+from samples import DTYPES, SAMPLES, Sample
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 

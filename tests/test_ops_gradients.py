@@ -14,7 +14,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from bits import assert_same_bits
-from samples import DTYPES, SAMPLES, Inputs, Sample, dense, with_specials
+from draw import Inputs, dense, with_specials
+from samples import DTYPES, SAMPLES, Sample
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from samples import SAMPLES, Inputs, dense
+from draw import Inputs, dense
+from samples import SAMPLES
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
