@@ -64,7 +64,8 @@ def gather_inputs(
     unpad: bool | None = None,
 ) -> Inputs:
     """The contract is that of `RoFormerModel.forward` and `encode`."""
-    batch, seq = shape = _shape(input_ids, inputs_embeds)
+    tokens = _tokens(input_ids, inputs_embeds)
+    batch, seq = shape = tokens.shape[0], tokens.shape[1]
     for name, ids in (("token_type_ids", token_type_ids), ("position_ids", position_ids)):
         if ids is not None and ids.shape not in ((batch, seq), (1, seq), (seq,)):
             wanted = f"[S] = [{seq}] or [B, S] = [{batch}, {seq}]"
@@ -78,7 +79,9 @@ def gather_inputs(
     packing = None
     exact = position_ids is not None
     if cu_seqlens is not None:
-        _refuse_beside_packing(attention_mask=attention_mask, encoder=encoder_hidden_states)
+        _refuse_beside_packing(
+            attention_mask=attention_mask, encoder_hidden_states=encoder_hidden_states
+        )
         if past:
             raise ValueError(f"cu_seqlens must not continue a cache, got one of {past} tokens")
         if use_cache:
@@ -97,8 +100,7 @@ def gather_inputs(
         if position_ids is None:
             position_ids = packing.position_ids()
     elif past and position_ids is None:
-        device = (input_ids if input_ids is not None else inputs_embeds).device  # type: ignore[union-attr]
-        position_ids = torch.arange(past, past + seq, device=device)
+        position_ids = torch.arange(past, past + seq, device=tokens.device)
     return Inputs(
         input_ids=input_ids,
         inputs_embeds=inputs_embeds,
@@ -116,18 +118,19 @@ def gather_inputs(
     )
 
 
-def _shape(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[int, int]:
+def _tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """The one that is given, [B, S] or [B, S, E]."""
     if inputs_embeds is not None:
         if input_ids is not None:
             raise ValueError("input_ids and inputs_embeds exclude each other, got both")
         if inputs_embeds.dim() != 3:
             raise ValueError(f"inputs_embeds must be [B, S, E], got {list(inputs_embeds.shape)}")
-        return inputs_embeds.shape[0], inputs_embeds.shape[1]
+        return inputs_embeds
     if input_ids is None:
         raise ValueError("one of input_ids and inputs_embeds must be given, got neither")
     if input_ids.dim() != 2:
         raise ValueError(f"input_ids must be [B, S], got {list(input_ids.shape)}")
-    return input_ids.shape[0], input_ids.shape[1]
+    return input_ids
 
 
 def _cache(
@@ -168,7 +171,6 @@ def _check_source(
 def _refuse_beside_packing(**others: Tensor | None) -> None:
     for name, other in others.items():
         if other is not None:
-            name = "encoder_hidden_states" if name == "encoder" else name
             raise ValueError(f"cu_seqlens and {name} exclude each other, got both")
 
 

@@ -9,63 +9,25 @@ those of transformers' RoFormer, and nothing depends on the length of a position
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .activations import activation
 from .attention import Rotation
 from .autocast import compute_dtype
 from .cache import layer_of
 from .config import RoFormerConfig
+from .embeddings import RoFormerEmbeddings, RoFormerPooler
+from .encoded import Encoded
 from .inputs import Inputs, gather_inputs
-from .layer import EncodedSource, RoFormerLayer, norm
+from .layer import EncodedSource, RoFormerLayer
 from .mask import AttentionMask, Scene, packed_mask, prepare_mask
 from .ops import rope_
 from .outputs import EncoderOutput
-from .packing import Packing
+from .position_table import check_position_table
 from .pretrained import RoFormerPreTrained
 from .rotary import RotaryEmbedding
-
-
-class RoFormerEmbeddings(nn.Module):
-    """Norm(word + type), with dropout.
-
-    `position_term`, None here, may be set to a module that maps position ids ([S] or [B, S]) to a
-    term [..., S, E], added before the norm: learned or sinusoidal positions (Eq. 3 and 4).
-    """
-
-    def __init__(self, config: RoFormerConfig) -> None:
-        super().__init__()
-        width = config.embedding_width
-        self.word_embeddings = nn.Embedding(config.vocab_size, width, config.pad_token_id)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
-        self.position_term: nn.Module | None = None
-        self.LayerNorm = norm(width, config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(
-        self,
-        input_ids: Tensor | None,
-        token_type_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        position_ids: Tensor | None = None,
-    ) -> Tensor:
-        """Embed ids [B, S], or take word embeddings [B, S, E]; tokens without a type are type 0."""
-        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        if token_type_ids is None:
-            term = self.token_type_embeddings.weight[0]
-        else:
-            term = self.token_type_embeddings(token_type_ids)
-        if self.position_term is not None:
-            if position_ids is None:
-                position_ids = torch.arange(words.shape[1], device=words.device)
-            term = term + self.position_term(position_ids)
-        result: Tensor = self.dropout(self.LayerNorm(words + term))
-        return result
 
 
 class RoFormerEncoder(nn.Module):
@@ -74,48 +36,6 @@ class RoFormerEncoder(nn.Module):
     def __init__(self, config: RoFormerConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList(RoFormerLayer(config) for _ in range(config.num_hidden_layers))
-
-
-class RoFormerPooler(nn.Module):
-    """activation(W x) of the first token, as RoFormer-Sim has it."""
-
-    def __init__(self, config: RoFormerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=config.use_bias)
-        self.activation = activation(config.pooler_activation or "linear")
-
-    def forward(self, first: Tensor) -> Tensor:
-        """[B, C] to [B, C]."""
-        return self.activation(self.dense(first))
-
-
-class Encoded(NamedTuple):
-    """Hidden states in whatever layout they were computed, for a head to work on."""
-
-    hidden: Tensor
-    """[B, S, C]; [1, T, C] where padding was dropped or the user packed."""
-    packing: Packing | None
-    """How the T tokens lie; None for [B, S, C]."""
-    cache: Any
-    hidden_states: tuple[Tensor, ...] | None
-    attentions: tuple[Tensor, ...] | None
-    cross_attentions: tuple[Tensor, ...] | None
-
-    def laid_out(self, x: Tensor | None) -> Tensor | None:
-        """A user's per-token tensor [B, S, ...] in the layout of `hidden`."""
-        return x if x is None or self.packing is None else self.packing.pack(x)
-
-    def padded(self, x: Tensor | None) -> Tensor | None:
-        """A per-token result in the layout that the user gave, zero on dropped padding."""
-        return x if x is None or self.packing is None else self.packing.pad(x)
-
-    def first(self) -> Tensor:
-        """[n, C], the first token of every row or packed sequence."""
-        return self.hidden[:, 0] if self.packing is None else self.packing.first(self.hidden)
-
-    def last(self) -> Tensor:
-        """[n, C], the last token of every row or packed sequence."""
-        return self.hidden[:, -1] if self.packing is None else self.packing.last(self.hidden)
 
 
 class RoFormerModel(RoFormerPreTrained):
@@ -142,7 +62,7 @@ class RoFormerModel(RoFormerPreTrained):
             factor=config.rope_factor,
         )
         self.gradient_checkpointing = False
-        self.register_load_state_dict_pre_hook(_check_position_table)
+        self.register_load_state_dict_pre_hook(check_position_table)
         self.reset_parameters()
 
     @property
@@ -266,17 +186,24 @@ class RoFormerModel(RoFormerPreTrained):
         source = self._source(inputs, hidden)
         rotate = self._rotation(inputs, hidden)
 
-        all_hidden, weights, cross_weights = [hidden], [], []
+        # Kept only when asked for: otherwise each layer's memory serves the next but one.
+        all_hidden: list[Tensor] = []
+        weights: list[Tensor] = []
+        cross_weights: list[Tensor] = []
         for index, layer in enumerate(self.encoder.layer):
             stored = layer_of(inputs.cache, index)
+            if output_hidden_states:
+                all_hidden.append(hidden)
             arguments = (hidden, mask, rotate, source, stored, output_attentions)
             if self.gradient_checkpointing and self.training:
                 hidden, attention, cross = checkpoint(layer, *arguments, use_reentrant=False)
             else:
                 hidden, attention, cross = layer(*arguments)
+            if output_attentions:
+                weights.append(attention)
+                cross_weights.append(cross)
+        if output_hidden_states:
             all_hidden.append(hidden)
-            weights.append(attention)
-            cross_weights.append(cross)
 
         pad = (lambda x: x) if inputs.packing is None else inputs.packing.pad
         looks = output_attentions and source is not None
@@ -289,19 +216,21 @@ class RoFormerModel(RoFormerPreTrained):
             cross_attentions=tuple(cross_weights) if looks else None,
         )
 
-    def _mask(
-        self, inputs: Inputs, hidden: Tensor, output_attentions: bool
-    ) -> AttentionMask | None:
-        batch, seq, _ = hidden.shape
-        config = self.config
-        scene = Scene(
-            batch=batch,
-            heads=config.num_attention_heads,
-            queries=seq,
-            keys=seq + inputs.past,
+    def _scene(self, hidden: Tensor, keys: int) -> Scene:
+        return Scene(
+            batch=hidden.shape[0],
+            heads=self.config.num_attention_heads,
+            queries=hidden.shape[1],
+            keys=keys,
             dtype=compute_dtype(hidden),
             device=hidden.device,
         )
+
+    def _mask(
+        self, inputs: Inputs, hidden: Tensor, output_attentions: bool
+    ) -> AttentionMask | None:
+        config = self.config
+        scene = self._scene(hidden, hidden.shape[1] + inputs.past)
         types = inputs.prefix_types
         if inputs.packing is None:
             return prepare_mask(
@@ -320,14 +249,7 @@ class RoFormerModel(RoFormerPreTrained):
         states = inputs.encoder_hidden_states
         if states is None:
             return None
-        scene = Scene(
-            batch=hidden.shape[0],
-            heads=self.config.num_attention_heads,
-            queries=hidden.shape[1],
-            keys=states.shape[1],
-            dtype=compute_dtype(hidden),
-            device=hidden.device,
-        )
+        scene = self._scene(hidden, states.shape[1])
         mask = prepare_mask(inputs.encoder_attention_mask, scene, name="encoder_attention_mask")
         return EncodedSource(states, mask)
 
@@ -357,31 +279,3 @@ def _refuse_missing_features(config: RoFormerConfig) -> None:
         raise ValueError("add_cross_attention must come with is_decoder, got is_decoder = False")
     if config.prefix_lm and config.is_decoder:
         raise ValueError("prefix_lm must not come with is_decoder, got both")
-
-
-def _check_position_table(
-    module: nn.Module,
-    state: dict[str, Any],
-    prefix: str,
-    metadata: Mapping[str, Any],
-    strict: bool,
-    missing: list[str],
-    unexpected: list[str],
-    errors: list[str],
-) -> None:
-    """Take `embed_positions` out of a checkpoint and hold it to the formula; nothing needs it."""
-    assert isinstance(module, RoFormerModel)
-    key = f"{prefix}encoder.embed_positions.weight"
-    table = state.pop(key, None)
-    if table is None or table.is_meta:
-        return
-    config = module.config
-    if table.dim() != 2 or table.shape[1] != config.head_dim:
-        errors.append(f"{key} must have shape [P, {config.head_dim}], got {list(table.shape)}")
-        return
-    rotary = RotaryEmbedding(config.head_dim, base=config.rope_base, factor=config.rope_factor)
-    cos, sin = rotary.tables(table.shape[0], device=table.device)
-    # A file may have been rounded to bfloat16, which moves a value near 1 by up to 2^-9.
-    if not torch.allclose(table.float(), torch.cat([sin, cos], dim=-1), rtol=0.0, atol=2.0**-8):
-        formula = f"pos * {config.rope_base:g}^(-2i/{config.head_dim})"
-        errors.append(f"{key} must be [sin | cos] of {formula}, got other values")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import weakref
 from typing import Any
 
 import pytest
@@ -208,6 +209,18 @@ def test_copies_and_pickles() -> None:
 def test_bad_input_is_refused(inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model()(**inputs)
+
+
+def test_hidden_states_are_kept_only_when_asked_for() -> None:
+    encoder, seen = model(num_hidden_layers=3), []
+    for layer in encoder.encoder.layer:
+        layer.register_forward_hook(lambda _, __, result: seen.append(weakref.ref(result[0])))
+    with torch.no_grad():
+        result = encoder(ids(2, 7))
+        assert [each() is not None for each in seen] == [False, False, True]
+        seen.clear()
+        result = encoder(ids(2, 7), output_hidden_states=True)
+    assert [each() for each in seen] == list(result.hidden_states[1:])
 
 
 @pytest.mark.parametrize(

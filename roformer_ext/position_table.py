@@ -1,0 +1,45 @@
+"""The table of positions that a checkpoint carries and no computation here needs.
+
+The idea: it is a function of the configuration, so it is taken out of what is loaded and held to
+the formula. What must stay true: a table of any length passes, in half precision too, and a wrong
+one is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .config import RoFormerConfig
+from .rotary import RotaryEmbedding
+
+
+def check_position_table(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str,
+    metadata: Mapping[str, Any],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    """Take `embed_positions` out of a checkpoint and hold it to the formula; nothing needs it."""
+    key = f"{prefix}encoder.embed_positions.weight"
+    table = state.pop(key, None)
+    if table is None or table.is_meta:
+        return
+    config = module.config
+    assert isinstance(config, RoFormerConfig)
+    if table.dim() != 2 or table.shape[1] != config.head_dim:
+        errors.append(f"{key} must have shape [P, {config.head_dim}], got {list(table.shape)}")
+        return
+    rotary = RotaryEmbedding(config.head_dim, base=config.rope_base, factor=config.rope_factor)
+    cos, sin = rotary.tables(table.shape[0], device=table.device)
+    # A file may have been rounded to bfloat16, which moves a value near 1 by up to 2^-9.
+    if not torch.allclose(table.float(), torch.cat([sin, cos], dim=-1), rtol=0.0, atol=2.0**-8):
+        formula = f"pos * {config.rope_base:g}^(-2i/{config.head_dim})"
+        errors.append(f"{key} must be [sin | cos] of {formula}, got other values")
