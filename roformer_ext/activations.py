@@ -7,6 +7,7 @@ there is understood here.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -71,6 +72,16 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": torch.tanh,
 }
 
+# The same functions in the memory of their argument, where torch has them.
+_IN_PLACE: dict[Activation, Activation] = {
+    F.gelu: torch.ops.aten.gelu_.default,
+    gelu_tanh: functools.partial(torch.ops.aten.gelu_.default, approximate="tanh"),
+    F.relu: torch.relu_,
+    F.silu: functools.partial(F.silu, inplace=True),
+    torch.sigmoid: torch.sigmoid_,
+    torch.tanh: torch.tanh_,
+}
+
 
 def activation(name: str) -> Activation:
     """The function that `name` stands for; ValueError with the known names if there is none."""
@@ -79,3 +90,8 @@ def activation(name: str) -> Activation:
             f"hidden_act must be one of {', '.join(sorted(ACTIVATIONS))}, got {name!r}"
         )
     return ACTIVATIONS[name]
+
+
+def in_place(function: Activation) -> Activation:
+    """`function`, written into its argument if torch can; for a tensor that nobody else reads."""
+    return _IN_PLACE.get(function, function)

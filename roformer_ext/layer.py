@@ -12,11 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .activations import activation
+from .activations import activation, in_place
 from .attention import RoFormerCrossAttention, RoFormerSelfAttention, Rotation
 from .cache import CacheLayer
 from .config import RoFormerConfig
 from .mask import AttentionMask
+from .packing import is_traced
+
+# Blocks of 32 MiB and more come from the system as fresh pages at each use, which takes as long as
+# a tenth of the products, and smaller ones stay in the cache until they are read.
+_WIDENED_BYTES = 16 * 2**20
 
 
 def norm(width: int, config: RoFormerConfig) -> nn.Module:
@@ -107,8 +112,12 @@ class RoFormerIntermediate(nn.Module):
         self.activation = activation(config.hidden_act)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """[B, S, C] to [B, S, F]."""
-        return self.activation(self.dense(hidden))
+        """[..., C] to [..., F]."""
+        widened = self.dense(hidden)
+        # Without gradients nobody reads the sums again, unless a hook has kept them.
+        if torch.is_grad_enabled() or self.dense._forward_hooks:
+            return self.activation(widened)
+        return in_place(self.activation)(widened)
 
 
 class EncodedSource(NamedTuple):
@@ -131,6 +140,7 @@ class RoFormerLayer(nn.Module):
         self.intermediate = RoFormerIntermediate(config)
         self.output = RoFormerResidual(config.intermediate_size, config)
         self.chunk = config.chunk_size_feed_forward
+        self.widened = config.intermediate_size
 
     def forward(
         self,
@@ -149,9 +159,23 @@ class RoFormerLayer(nn.Module):
         cross_weights = None
         if source is not None and self.crossattention is not None:
             hidden, cross_weights = self.crossattention(hidden, source, cache, output_attentions)
-        if not self.chunk:
-            return self.output(self.intermediate(hidden), hidden), weights, cross_weights
+        return self._feed_forward(hidden), weights, cross_weights
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        if self.chunk:
+            pieces = hidden.split(self.chunk, dim=1)
+        else:
+            pieces = hidden.flatten(0, 1).chunk(self._number_of_pieces(hidden))
+        if len(pieces) == 1:
+            result: Tensor = self.output(self.intermediate(hidden), hidden)
+            return result
         # Pieces bound the memory of the widened activations and change no result.
-        pieces = hidden.split(self.chunk, dim=1)
         done = [self.output(self.intermediate(piece), piece) for piece in pieces]
-        return torch.cat(done, dim=1), weights, cross_weights
+        return torch.cat(done, dim=1 if self.chunk else 0).view_as(hidden)
+
+    def _number_of_pieces(self, hidden: Tensor) -> int:
+        """So many that the widened activations of one fit into `_WIDENED_BYTES`."""
+        if torch.is_grad_enabled() or hidden.device.type != "cpu" or is_traced(hidden):
+            return 1
+        widened = hidden.shape[0] * hidden.shape[1] * self.widened * hidden.element_size()
+        return max(1, -(-widened // _WIDENED_BYTES))

@@ -34,6 +34,34 @@ def test_feed_forward_in_chunks_changes_nothing(chunk: int) -> None:
     torch.testing.assert_close(layer(x)[0], expected)
 
 
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu", "silu", "quick_gelu"])
+def test_feed_forward_in_small_memory_changes_nothing(
+    hidden_act: str, grad: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = RoFormerLayer(small(hidden_act=hidden_act)).eval()
+    x = torch.randn(3, 5, 32)
+    expected = layer(x)[0]
+    rows: list[int] = []
+    monkeypatch.setattr("roformer_ext.layer._WIDENED_BYTES", 4 * layer.widened * 4)
+    layer.output.register_forward_hook(lambda module, args, result: rows.append(args[0].numel()))
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(layer(x)[0], expected)
+        assert layer(x[:0])[0].shape == (0, 5, 32)
+    # Pieces of at most 4 of the 15 tokens, unless a backward would keep all of them anyway.
+    wanted = [15] if grad else [4, 4, 4, 3]
+    assert [n // layer.widened for n in rows] == [*wanted, 0]
+
+
+def test_hook_on_the_widening_sees_what_it_computed() -> None:
+    layer = RoFormerLayer(small()).eval()
+    kept: list[torch.Tensor] = []
+    layer.intermediate.dense.register_forward_hook(lambda *call: kept.append(call[2]))
+    with torch.no_grad():
+        layer(torch.randn(2, 5, 32))
+    assert kept[0].min() < -0.2  # below anything that gelu returns
+
+
 def test_rms_norm_has_no_gain() -> None:
     module = norm(8, small(norm_type="rms_norm", layer_norm_eps=0.5))
     x = torch.randn(3, 8)
