@@ -6,9 +6,13 @@ from .collate import PackingCollator, TokenBudgetSampler
 from .config import RoFormerConfig
 from .masked_lm import RoFormerForMaskedLM
 from .model import RoFormerModel
+from .multiple_choice import RoFormerForMultipleChoice
 from .ops import rope, rope_, rope_full_width
+from .question_answering import RoFormerForQuestionAnswering
 from .reference import decay_curve
 from .rotary import RotaryEmbedding
+from .sequence_classification import RoFormerForSequenceClassification
+from .token_classification import RoFormerForTokenClassification
 from .tokenizer import RoFormerTokenizer
 
 __version__: str = build_info()["version"]
@@ -18,6 +22,10 @@ __all__ = [
     "RoFormerConfig",
     "RoFormerForCausalLM",
     "RoFormerForMaskedLM",
+    "RoFormerForMultipleChoice",
+    "RoFormerForQuestionAnswering",
+    "RoFormerForSequenceClassification",
+    "RoFormerForTokenClassification",
     "RoFormerModel",
     "RoFormerTokenizer",
     "RotaryEmbedding",

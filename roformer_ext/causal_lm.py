@@ -7,11 +7,12 @@ predicts the first token of the next, and the loss of a batch does not depend on
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Unpack
 
 from .generation import generate
 from .heads import DecoderOptions

@@ -41,3 +41,7 @@ class Encoded(NamedTuple):
     def last(self) -> Tensor:
         """[n, C], the last token of every row or packed sequence."""
         return self.hidden[:, -1] if self.packing is None else self.packing.last(self.hidden)
+
+    def mean(self) -> Tensor:
+        """[n, C], the mean over every row, padding too, or over every packed sequence."""
+        return self.hidden.mean(1) if self.packing is None else self.packing.mean(self.hidden)

@@ -20,6 +20,10 @@ from .heads import RoFormerWithHead
 from .masked_loss import IGNORED, masked_cross_entropy
 from .predictions import RoFormerLanguageModelHead
 
+_WORDS = "roformer.embeddings.word_embeddings.weight"
+_DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+_BIAS = "cls.predictions.bias"
+
 
 class RoFormerLanguageModel(RoFormerWithHead):
     """The encoder with `cls` on top; its decoder is the word embeddings unless untied."""
@@ -30,7 +34,7 @@ class RoFormerLanguageModel(RoFormerWithHead):
         self.initialise_head()
         self.tie_weights()
         self.register_load_state_dict_pre_hook(_read_tied_names)
-        self.register_load_state_dict_post_hook(lambda module, _: module.tie_weights())
+        self.register_load_state_dict_post_hook(_tie_loaded)
 
     def tie_weights(self) -> None:
         """Makes tied names one parameter again, after something has replaced one of them."""
@@ -38,6 +42,12 @@ class RoFormerLanguageModel(RoFormerWithHead):
         if self.config.tie_word_embeddings:
             predictions.decoder.weight = self.roformer.embeddings.word_embeddings.weight
         predictions.bias = predictions.decoder.bias
+
+    def stand_ins(self) -> dict[str, str]:
+        """Each name of a tied pair stands in for the other; untied, only `decoder.bias` counts."""
+        if not self.config.tie_word_embeddings:
+            return {_BIAS: _DECODER_BIAS}
+        return {_BIAS: _DECODER_BIAS, _DECODER_BIAS: _BIAS, _WORDS: _DECODER, _DECODER: _WORDS}
 
     def get_output_embeddings(self) -> nn.Module:
         """The decoder."""
@@ -98,6 +108,11 @@ def _loss_of_logits(logits: Tensor, targets: Tensor, mean: bool) -> Tensor:
     )
 
 
+def _tie_loaded(module: nn.Module, _: Any) -> None:
+    assert isinstance(module, RoFormerLanguageModel)
+    module.tie_weights()
+
+
 def _read_tied_names(
     module: nn.Module,
     state: dict[str, Any],
@@ -110,15 +125,15 @@ def _read_tied_names(
 ) -> None:
     """One name of a tied pair is enough; untied, the bias is what `decoder.bias` says."""
     assert isinstance(module, RoFormerLanguageModel)
-    head = f"{prefix}cls.predictions."
-    bias, decoder_bias, decoder = f"{head}bias", f"{head}decoder.bias", f"{head}decoder.weight"
+    bias, decoder_bias, words, decoder = (
+        f"{prefix}{name}" for name in (_BIAS, _DECODER_BIAS, _WORDS, _DECODER)
+    )
     if not module.config.tie_word_embeddings:
         state.pop(bias, None)
         if decoder_bias in state:
             state[bias] = state[decoder_bias]
         return
-    word = f"{prefix}roformer.embeddings.word_embeddings.weight"
-    for first, second in ((bias, decoder_bias), (word, decoder)):
+    for first, second in ((bias, decoder_bias), (words, decoder)):
         if first in state and second in state:
             one, other = state[first], state[second]
             if not (one.is_meta or other.is_meta or torch.equal(one, other)):

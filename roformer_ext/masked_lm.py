@@ -7,9 +7,10 @@ stay true: the loss of a batch does not depend on its padding or on how it is la
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from .heads import DecoderOptions
 from .language_model import RoFormerLanguageModel

@@ -99,7 +99,73 @@ class CausalLMOutput(ModelOutput):
         return self.past_key_values
 
 
-for _output in (EncoderOutput, MaskedLMOutput, CausalLMOutput):
+@dataclasses.dataclass
+class SequenceClassifierOutput(ModelOutput):
+    """Of `RoFormerForSequenceClassification`."""
+
+    loss: Tensor | None = None
+    """Scalar, at least float32; present when labels were given."""
+    logits: Tensor | None = None
+    """[B, num_labels]."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+
+
+@dataclasses.dataclass
+class TokenClassifierOutput(ModelOutput):
+    """Of `RoFormerForTokenClassification`."""
+
+    loss: Tensor | None = None
+    """Scalar, at least float32; present when labels were given."""
+    logits: Tensor | None = None
+    """[B, S, num_labels]."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+
+
+@dataclasses.dataclass
+class QuestionAnsweringModelOutput(ModelOutput):
+    """Of `RoFormerForQuestionAnswering`."""
+
+    loss: Tensor | None = None
+    """Scalar, at least float32; present when positions were given."""
+    start_logits: Tensor | None = None
+    """[B, S]: is this the first token of the answer?"""
+    end_logits: Tensor | None = None
+    """[B, S]: is this the last?"""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+
+
+@dataclasses.dataclass
+class MultipleChoiceModelOutput(ModelOutput):
+    """Of `RoFormerForMultipleChoice`: N choices."""
+
+    loss: Tensor | None = None
+    """Scalar, at least float32; present when labels were given."""
+    logits: Tensor | None = None
+    """[B, N]."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+    attentions: tuple[Tensor, ...] | None = None
+    """As in `EncoderOutput`."""
+
+
+for _output in (
+    EncoderOutput,
+    MaskedLMOutput,
+    CausalLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+    QuestionAnsweringModelOutput,
+    MultipleChoiceModelOutput,
+):
     torch.export.register_dataclass(
         _output, serialized_type_name=f"{_output.__module__}.{_output.__qualname__}"
     )

@@ -51,6 +51,12 @@ class Packing(NamedTuple):
         """[1, T, ...] to [n, ...]: the last token of each sequence."""
         return x[0, self.cu_seqlens[1:].long() - 1]
 
+    def mean(self, x: Tensor) -> Tensor:
+        """[1, T, ...] to [n, ...]: the mean over each sequence."""
+        lengths = self.cu_seqlens.diff()
+        sums = x.new_zeros(len(lengths), *x.shape[2:]).index_add(0, self.segments(), x[0])
+        return sums / lengths.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+
     def segments(self) -> Tensor:
         """[T], the number of each token's sequence."""
         total = self.shape[1] if self.places is None else self.places.shape[0]

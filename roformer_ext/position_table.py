@@ -8,7 +8,7 @@ one is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -32,8 +32,7 @@ def check_position_table(
     table = state.pop(key, None)
     if table is None or table.is_meta:
         return
-    config = module.config
-    assert isinstance(config, RoFormerConfig)
+    config = cast(RoFormerConfig, module.config)
     if table.dim() != 2 or table.shape[1] != config.head_dim:
         errors.append(f"{key} must have shape [P, {config.head_dim}], got {list(table.shape)}")
         return

@@ -41,9 +41,9 @@ INCLUDE = re.compile(r'\s*#\s*include\s*(?:(["<])([^">]+)[">]|(\w+))')
 
 # Lowest first; modules of one line do not know each other. The package's own name is the top.
 MODULES = [
-    {"_C", "reference", "activations", "masked_loss", "outputs", "autocast", "cache", "files"},
-    {"_library", "packing", "losses"},
-    {"ops", "mask", "encoded"},
+    {"_C", "reference", "activations", "masked_loss", "outputs", "autocast", "cache"},
+    {"_library", "packing", "losses", "tensor_file"},
+    {"ops", "mask", "encoded", "files"},
     {"rotary"},
     {"config"},
     {"attention", "inputs"},
@@ -70,6 +70,7 @@ MODULES = [
     {"encoding", "token_table"},
     {"tokenizer", "collate", "export"},
     {"__init__"},
+    {"hf"},
 ]
 RANK = {name: rank for rank, names in enumerate(MODULES) for name in names}
 
@@ -173,11 +174,16 @@ def check_cpp(root: Path) -> Iterator[tuple[Path, int, str]]:
             yield from judge_isa(csrc, path)
 
 
-def imported(node: ast.AST, modules: set[str]) -> Iterator[str]:
-    """Those of our modules that a statement imports; `__init__` for the package itself."""
+def imported(node: ast.AST, modules: set[str], depth: int) -> Iterator[str]:
+    """Those of our modules that a statement imports; `__init__` for the package itself.
+
+    depth: folders between the package and the file of the statement.
+    """
     if isinstance(node, ast.Import):
         names = [alias.name.split(".") for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
+        if 0 < node.level <= depth:
+            return
         start = ["roformer_ext"] if node.level else []
         start += node.module.split(".") if node.module else []
         names = [[*start, alias.name] for alias in node.names]
@@ -190,15 +196,19 @@ def imported(node: ast.AST, modules: set[str]) -> Iterator[str]:
 
 def check_python(root: Path) -> Iterator[tuple[Path, int, str]]:
     """Violations of every module of the package."""
-    files = sorted((root / "roformer_ext").glob("*.py"))
-    modules = {path.stem for path in files} | RANK.keys()
+    package = root / "roformer_ext"
+    files = sorted(package.rglob("*.py"))
+    modules = {path.relative_to(package).parts[0].removesuffix(".py") for path in files}
+    modules |= RANK.keys()
     for path in files:
-        own = path.stem
+        # A folder of modules stands on one floor, whose files know each other.
+        *folders, name = path.relative_to(package).parts
+        own, depth = (*folders, name)[0].removesuffix(".py"), len(folders)
         if own not in RANK:
             yield path, 1, f"{own} has no place in MODULES of scripts/floors.py: give it one"
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for other in imported(node, modules):
+            for other in imported(node, modules, depth):
                 if other == own or other not in RANK:
                     continue
                 if own == "reference":
