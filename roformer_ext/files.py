@@ -28,7 +28,16 @@ _PICKLE = "pytorch_model.bin"
 # In the order in which they are looked for.
 _KINDS = (_SINGLE, _INDEX, _PICKLE, f"{_PICKLE}.index.json")
 _SHARD = re.compile(r"(model-\d+-of-\d+\.safetensors|pytorch_model-\d+-of-\d+\.bin)")
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
 _LARGEST_JSON = 64 * 2**20
 
 

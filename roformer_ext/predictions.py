@@ -29,6 +29,20 @@ class RoFormerPredictionTransform(nn.Module):
         return result
 
 
+class RoFormerPredictionProjection(nn.Module):
+    """W x, from the hidden width to that of the embeddings, where V2 has two widths."""
+
+    def __init__(self, config: RoFormerConfig) -> None:
+        super().__init__()
+        width = config.embedding_width
+        self.dense = nn.Linear(config.hidden_size, width, bias=config.use_bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., C] to [..., E]."""
+        result: Tensor = self.dense(hidden)
+        return result
+
+
 class RoFormerPredictions(nn.Module):
     """Transform, then decoder; with "rms_norm" the decoder alone, as RoFormer V2 has it."""
 
@@ -38,10 +52,7 @@ class RoFormerPredictions(nn.Module):
         if config.norm_type == "layer_norm":
             self.transform = RoFormerPredictionTransform(config)
         elif config.embedding_width != config.hidden_size:
-            raise ValueError(
-                "embedding_size must be hidden_size with norm_type 'rms_norm', whose head has no "
-                f"projection, got {config.embedding_width} and {config.hidden_size}"
-            )
+            self.transform = RoFormerPredictionProjection(config)
         self.decoder = nn.Linear(config.embedding_width, config.vocab_size, bias=config.use_bias)
         # Checkpoints carry the decoder's bias under a second name.
         self.register_parameter("bias", self.decoder.bias)

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ def _with_new_head(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     head = {name: x for name, x in model.state_dict().items() if not name.startswith(BODY)}
     found = {name: tensor for name, tensor in state.items() if name in head}
     body = {name: tensor for name, tensor in state.items() if name.startswith(BODY)}
-    if not _problems(head, found, {**state, **found}, model.stand_ins()):
+    if not _misfit(head, found, {**state, **found}, model.stand_ins()).names():
         return {**body, **found}
     for child in model.children():
         if child is not model.body:
@@ -117,42 +117,53 @@ def _with_new_head(model: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _check(model: Any, state: Mapping[str, Tensor], path: Path) -> None:
-    """ValueError names what is missing, superfluous or misshapen; memory that is there counts."""
-    expected = model.state_dict()
-    wanted = {n: x for n, x in expected.items() if x.is_meta or n in state}
-    problems = _problems(wanted, state, state, model.stand_ins())
-    if not problems:
-        return
-    missing = [name for name in wanted if name not in state]
-    hint = ""
-    if missing and not any(name.startswith(BODY) for name in missing) and model.body is not model:
-        hint = "; new_head=True draws a missing head anew"
-    raise ValueError(
-        f"{path} must hold the tensors of {type(model).__name__}, got {problems}{hint}"
-    )
+    """ValueError says what does not fit into the parts of the model that have no memory yet."""
+    expected = {n: x for n, x in model.state_dict().items() if x.is_meta or n in state}
+    misfit = _misfit(expected, state, state, model.stand_ins())
+    names = misfit.names()
+    if names:
+        of_head = model.body is not model and not any(name.startswith(BODY) for name in names)
+        hint = "; new_head=True draws a missing head anew" if of_head and not misfit.extra else ""
+        wanted = f"must hold the tensors of {type(model).__name__}"
+        raise ValueError(f"{path} {wanted}, got {misfit}{hint}")
 
 
-def _problems(
+class _Misfit(NamedTuple):
+    """How the tensors of a file differ from those of a model."""
+
+    missing: list[str]
+    extra: list[str]
+    wrong: dict[str, str]
+    """What each has of dtype or shape."""
+
+    def names(self) -> list[str]:
+        return [*self.missing, *self.extra, *self.wrong]
+
+    def __str__(self) -> str:
+        wrong = [f"{name} {what}" for name, what in self.wrong.items()]
+        kinds = (("no ", self.missing), ("in addition ", self.extra), ("", wrong))
+        return "; ".join(f"{kind}{_listed(names)}" for kind, names in kinds if names)
+
+
+def _misfit(
     expected: Mapping[str, Tensor],
     found: Mapping[str, Tensor],
     present: Mapping[str, Tensor],
     stand_ins: Mapping[str, str],
-) -> str:
-    """How what was found differs from what was expected, in words; empty where it does not.
-
-    present: names that may stand in for a missing one.
-    """
-    missing = [n for n in expected if n not in found and stand_ins.get(n) not in present]
-    extra = [name for name in found if name not in expected and not _is_table(name)]
-    wrong = []
+) -> _Misfit:
+    """present: what may stand in for a missing name."""
+    wrong = {}
     for name in expected.keys() & found.keys():
         got, wanted = found[name], expected[name]
         if not got.is_floating_point():
-            wrong.append(f"{name} of {got.dtype}")
+            wrong[name] = f"of {got.dtype}"
         elif got.shape != wanted.shape:
-            wrong.append(f"{name} of shape {list(got.shape)} instead of {list(wanted.shape)}")
-    kinds = (("no", missing), ("in addition", extra), ("", wrong))
-    return "; ".join(f"{kind} {_listed(names)}".strip() for kind, names in kinds if names)
+            wrong[name] = f"of shape {list(got.shape)} instead of {list(wanted.shape)}"
+    return _Misfit(
+        missing=[n for n in expected if n not in found and stand_ins.get(n) not in present],
+        extra=[name for name in found if name not in expected and not _is_table(name)],
+        wrong=wrong,
+    )
 
 
 def _listed(names: list[str]) -> str:
