@@ -23,9 +23,11 @@ def class_loss(
     """Cross-entropy of one class among C.
 
     logits: [N, C].
-    labels: [N], a class or `ignored`.
+    labels: [N], int32 or int64, a class or `ignored`.
     num_items_in_batch: divides the sum; None takes the mean, NaN when there is no label.
     """
+    if not is_integer(labels):
+        raise ValueError(f"labels must be int32 or int64, got {labels.dtype}")
     total = F.cross_entropy(_exact(logits), labels.long(), ignore_index=ignored, reduction="sum")
     count = (labels != ignored).sum() if num_items_in_batch is None else num_items_in_batch
     return total / count

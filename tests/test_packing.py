@@ -17,6 +17,7 @@ from torch import Tensor
 from twins import randomise, small
 
 from roformer_ext import RoFormerModel
+from roformer_ext.encoded import Encoded
 from roformer_ext.packing import Packing, drop_padding, packing_of
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -180,6 +181,23 @@ def test_positions_and_ends_of_a_users_packing() -> None:
     assert packing.first(x).flatten().tolist() == [0, 3, 4]
     assert packing.last(x).flatten().tolist() == [2, 3, 8]
     assert isinstance(packing, Packing) and packing.pack(x) is x and packing.pad(x) is x
+
+
+def test_mean_over_each_sequence() -> None:
+    x = torch.arange(18.0)[None].view(1, 9, 2)
+    means = packing_of(torch.tensor([0, 3, 4, 9]), (1, 9)).mean(x)
+    assert means.tolist() == [[2.0, 3.0], [6.0, 7.0], [12.0, 13.0]]
+    assert torch.equal(encoded(x, None).mean(), x.mean(1))
+    rows = torch.randn(3, 6, 4)
+    packing = drop_padding(right_padded((6, 2, 3), 6), True, None, False)
+    assert packing is not None
+    means = encoded(packing.pack(rows), packing).mean()
+    expected = [row[:length].mean(0) for row, length in zip(rows, (6, 2, 3))]
+    torch.testing.assert_close(means, torch.stack(expected))
+
+
+def encoded(hidden: Tensor, packing: Packing | None) -> Encoded:
+    return Encoded(hidden, packing, None, None, None, None)
 
 
 @pytest.mark.parametrize(
