@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,6 @@ from tqdm import tqdm
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CONFIG, VOCABULARY = "bert_config.json", "vocab.txt"
-# What a folder may hold of an earlier model; beside a new one, loaders would choose among them.
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,13 +54,17 @@ def run(options: argparse.Namespace) -> None:
     vocabulary = options.vocab or prefix.with_name(VOCABULARY)
     if options.vocab and not vocabulary.is_file():
         raise BadCheckpoint(f"--vocab must be a file, got {vocabulary}")
+    # Read before anything is written, and it may be the very file that is written.
+    words = vocabulary.read_bytes() if vocabulary.is_file() else None
     changes = {**(SIM if options.sim else {}), **dict(options.set)}
     dtype = DTYPES[options.dtype] if options.dtype else None
     with tqdm(
         total=size(bundle, names), unit="B", unit_scale=True, desc="reading", disable=options.quiet
     ) as bar:
         model = convert(bundle, names, stated, changes, dtype, bar.update)
-    write(model, vocabulary if vocabulary.is_file() else None, out)
+    model.save_pretrained(out)
+    if words is not None:
+        (out / VOCABULARY).write_bytes(words)
     if not options.quiet:
         print(summary(model, len(bundle.entries) - len(names), unused(stated), vocabulary, out))
 
@@ -83,24 +83,6 @@ def find(path: Path) -> Path:
     if not prefix.with_name(prefix.name + INDEX).is_file():
         raise BadCheckpoint(f"CHECKPOINT must have an index, {prefix}{INDEX}, and there is none")
     return prefix
-
-
-def write(model: Model, vocabulary: Path | None, out: Path) -> None:
-    """Write beside `out` first, so that it never holds half a model."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        model.save_pretrained(part)
-        if vocabulary:
-            shutil.copyfile(vocabulary, part / VOCABULARY)
-        out.mkdir(exist_ok=True)
-        for pattern in WEIGHTS:
-            for old in out.glob(pattern):
-                old.unlink()
-        for file in part.iterdir():
-            file.replace(out / file.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def summary(model: Model, left_out: int, fields: list[str], vocabulary: Path, out: Path) -> str:

@@ -27,6 +27,7 @@ INDEX = ".index"
 DTYPES = {1: torch.float32, 2: torch.float64, 14: torch.bfloat16, 19: torch.float16}
 _OTHERS = {3: "int32", 4: "uint8", 7: "string", 9: "int64", 10: "bool", 20: "resource"}
 _MOST_SHARDS = 100_000
+_MOST_DIMENSIONS = 254
 
 
 @dataclass
@@ -70,6 +71,8 @@ class Bundle:
             raise self._bad(name, f"must have one of the types {wanted}, got {kind}")
         if entry.unknown_rank or any(size < 0 for size in entry.shape):
             raise self._bad(name, f"must have a known shape, got {entry.shape or 'none'}")
+        if math.prod(max(size, 1) for size in entry.shape) >> 60:
+            raise self._bad(name, f"must have a shape that a tensor can have, got {entry.shape}")
         size = math.prod(entry.shape) * DTYPES[entry.dtype].itemsize
         if size != entry.size:
             raise self._bad(
@@ -96,8 +99,9 @@ class Bundle:
                 f"at byte {entry.offset} of {self._file(entry.shard).name} does not have the "
                 "checksum that the index names",
             )
-        copied = torch.from_numpy(np.frombuffer(raw, np.uint8).copy())
-        return copied.view(DTYPES[entry.dtype]).reshape(shape)
+        tensor = torch.empty(shape, dtype=DTYPES[entry.dtype])
+        tensor.view(-1).view(torch.uint8).numpy()[:] = np.frombuffer(raw, np.uint8)
+        return tensor
 
     def _file(self, shard: int) -> Path:
         name = f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}"
@@ -140,10 +144,11 @@ def _shards(path: Path, header: bytes | None) -> int:
 
 
 def _name(path: Path, key: bytes) -> str:
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        raise BadCheckpoint(f"{path} must have names in UTF-8, got {key!r}") from None
+    name = key.decode(errors="replace")
+    # The replacement for what is no UTF-8 is printable itself.
+    if not name.isprintable() or name.encode() != key:
+        raise BadCheckpoint(f"{path} must have printable names in UTF-8, got {key!r}")
+    return name
 
 
 def _entry(path: Path, key: bytes, message: bytes) -> Entry:
@@ -172,6 +177,8 @@ def _entry(path: Path, key: bytes, message: bytes) -> Entry:
 def _shape(entry: Entry, message: bytes) -> None:
     for which, value in fields(message):
         if which == 2:
+            if len(entry.shape) == _MOST_DIMENSIONS:
+                raise BadCheckpoint(f"a shape has more than {_MOST_DIMENSIONS} dimensions")
             sizes = [signed(number(size)) for tag, size in fields(content(value)) if tag == 1]
             entry.shape.append(sizes[-1] if sizes else 0)
         elif which == 3:

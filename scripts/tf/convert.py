@@ -40,7 +40,11 @@ def convert(
     # The head of RoFormer V2 is the word embeddings once more, so it leaves no variable behind.
     headed = found.predictions or config.norm_type == "rms_norm"
     model = _empty(RoFormerForMaskedLM if headed else RoFormerModel, config)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted: dict[str, tuple[int, ...]] = {}
+    stand_ins = model.stand_ins()
+    for name, tensor in model.state_dict().items():
+        if stand_ins.get(name) not in wanted:
+            wanted[name] = tuple(tensor.shape)
     plan = sources(wanted, names, found.root)
     _check_shapes(bundle, plan, wanted)
     state = {}
@@ -60,7 +64,7 @@ def _empty(kind: type[Model], config: RoFormerConfig) -> Model:
     try:
         with torch.device("meta"):
             return kind(config)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"this configuration makes no model: {error}") from None
 
 

@@ -22,7 +22,7 @@ _TRAINING = re.compile(
 )
 _WORDS, _TYPES = "/embeddings/word_embeddings", "/embeddings/token_type_embeddings"
 _PROJECTIONS = ("encoder/embedding_hidden_mapping_in", "embeddings_project")
-_TIED = ("cls.predictions.decoder.weight", "cls.predictions.bias")
+_BIASES = ("cls.predictions.bias", "cls.predictions.decoder.bias")
 _SHOWN = 20
 
 
@@ -102,8 +102,6 @@ def sources(tensors: Iterable[str], names: set[str], root: str) -> dict[str, Sou
     found = {}
     missing = []
     for tensor in tensors:
-        if tensor in _TIED:
-            continue
         spellings = _spellings(tensor, root)
         present = [source for source in spellings if source.variable in names]
         if len(present) > 1:
@@ -132,7 +130,7 @@ def listed(names: Iterable[str]) -> str:
 
 def _spellings(tensor: str, root: str) -> list[Source]:
     """The variables that may hold a tensor, the usual one first."""
-    if tensor == "cls.predictions.decoder.bias":
+    if tensor in _BIASES:
         return [Source("cls/predictions/output_bias", False)]
     *parts, leaf = tensor.split(".")
     if parts[0] == "embeddings_project" or parts[:2] == ["roformer", "embeddings_project"]:

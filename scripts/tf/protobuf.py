@@ -2,7 +2,8 @@
 
 The one idea: a message is a list of (field, value), where a value is an int or bytes; what a field
 means is the reader's business. What must stay true: no byte outside the message is ever read, and
-a message that ends early or holds an unknown wire type is refused.
+a message that ends early, holds an unknown wire type or writes a number in more bytes than
+TensorFlow does is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if byte == 0 and shift:
+                raise BadCheckpoint("a number is written longer than it needs")
             if number >> 64:
                 break
             return number, at

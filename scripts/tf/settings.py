@@ -23,6 +23,7 @@ SIM: dict[str, Any] = {"prefix_lm": True, "pooler_activation": "linear", "eos_to
 _FIELDS = {field.name for field in dataclasses.fields(RoFormerConfig) if field.init}
 # Rows of the position table that a release without this field means.
 _POSITIONS = 512
+_MOST_POSITIONS = 1 << 20
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadCheckpoint(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadCheckpoint(f"{path} must be JSON in UTF-8: {error}") from None
     if not isinstance(values, dict):
         raise BadCheckpoint(f"{path} must hold a JSON object, got {type(values).__name__}")
@@ -67,9 +68,15 @@ def configuration(
             f"--ignore ^{found.root}/pooler/ to leave it out"
         )
     try:
-        return RoFormerConfig(**values)
-    except (ValueError, TypeError) as error:
+        config = RoFormerConfig(**values)
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"bert_config.json makes no RoFormer: {error}") from None
+    if config.max_position_embeddings > _MOST_POSITIONS:
+        raise BadCheckpoint(
+            f"max_position_embeddings must be at most {_MOST_POSITIONS}, because their table is "
+            f"written, got {config.max_position_embeddings}"
+        )
+    return config
 
 
 def _shown(found: Contents, bundle: Bundle) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 The file is blocks and a footer. A block is entries, whose keys share a prefix with the one before,
 then the places where that sharing starts anew, their count, a byte that names the compression, and
-a checksum. The footer says where the block lies that lists the others. What must stay true: every
-length is held against what is left before it is used, and every block against its checksum, so
-that a damaged or hostile file is one error that says at which byte.
+a checksum. The footer says where the last two blocks lie: one without a use here, and the list of
+the others. What must stay true: every length is held against what is left before it is used, every
+block against its checksum, and no byte lies between them, so that a damaged or hostile file is one
+error that says at which byte.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from tf.protobuf import varint
 _FOOTER, _TRAILER = 48, 5
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _COMPRESSION = {1: "Snappy"}
-# Far above any index of a model, and small enough that no file of this size exhausts the memory.
+# Far above any index of a model, and small enough that keys which share all but a byte with the one
+# before, and so cost a file nothing, do not exhaust the memory.
 _LARGEST_FILE = 1 << 26
 _LONGEST_KEY = 1 << 10
+_MOST_ENTRIES = 1 << 14
 
 
 def read_table(path: Path) -> dict[bytes, bytes]:
@@ -35,28 +38,46 @@ def read_table(path: Path) -> dict[bytes, bytes]:
             f"{path} is no index of a TensorFlow checkpoint, or its end is missing: its last 8 "
             "bytes are not those of a table"
         )
+    entries: dict[bytes, bytes] = {}
     try:
-        return dict(_entries(data))
+        for key, value in _entries(data):
+            if len(entries) == _MOST_ENTRIES:
+                raise BadCheckpoint(f"it has more than {_MOST_ENTRIES} entries")
+            entries[key] = value
+        return entries
     except BadCheckpoint as error:
         raise BadCheckpoint(f"{path} is damaged: {error}") from None
 
 
 def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     blocks, footer = data[:-_FOOTER], data[-_FOOTER:]
-    _, at = _handle(footer, 0)
-    listing, _ = _handle(footer, at)
+    unused, at = _handle(footer, 0)
+    listing, at = _handle(footer, at)
+    if any(footer[at : -len(_MAGIC)]):
+        raise BadCheckpoint(f"the footer at byte {len(blocks)} holds more than two places")
     last: bytes | None = None
     end = 0
     for _, where in _block(blocks, *listing):
         (offset, size), _ = _handle(where, 0)
-        if offset < end:
-            raise BadCheckpoint(f"a block at byte {offset} begins in the one before, {end}")
-        end = offset + size + _TRAILER
+        end = _end(offset, size, end)
         for key, value in _block(blocks, offset, size):
             if last is not None and key <= last:
                 raise BadCheckpoint(f"in the block at byte {offset} {key!r} comes after {last!r}")
             last = key
             yield key, value
+    for _ in _block(blocks, *unused):
+        pass
+    for place in (unused, listing):
+        end = _end(*place, end)
+    if end != len(blocks):
+        raise BadCheckpoint(f"the blocks end at byte {end} and the footer begins at {len(blocks)}")
+
+
+def _end(offset: int, size: int, before: int) -> int:
+    """Where a block ends that must begin where the one before it ended."""
+    if offset != before:
+        raise BadCheckpoint(f"a block begins at byte {offset} and the one before ends at {before}")
+    return offset + size + _TRAILER
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
