@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
@@ -26,11 +25,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import machine
+
 if TYPE_CHECKING:
     from bench.cases import Case
 
 ROOT = Path(__file__).resolve().parent.parent
-KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 # A source tree that was built in place and not installed works as well.
 if importlib.util.find_spec("roformer_ext") is None:
     sys.path.insert(0, str(ROOT))
@@ -96,15 +96,12 @@ def _cases(options: argparse.Namespace) -> list[Case]:
 
 def _in_process(options: argparse.Namespace, allocator: str) -> dict[str, Any] | None:
     """Run one allocator setting in a fresh process; None when that failed, in words of its own."""
-    environment = {k: v for k, v in os.environ.items() if k not in KEEP}
-    if allocator == "keep":
-        environment.update(KEEP)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "rows.json")
         command = [sys.executable, __file__, "--child", str(file), "--allocator", allocator]
         command += ["--cases", options.cases, "--seconds", str(options.seconds)]
         command += [f"--{flag}" for flag in ("full", "quick", "markdown") if getattr(options, flag)]
-        if subprocess.run(command, env=environment).returncode != 0:
+        if subprocess.run(command, env=machine.environment(allocator)).returncode != 0:
             return None
         result = json.loads(file.read_text())
         assert isinstance(result, dict)
@@ -118,9 +115,9 @@ def _child(options: argparse.Namespace) -> None:
     import roformer_ext
 
     info = roformer_ext.build_info()
-    machine = {"build": info, "torch": torch.__version__, "allocator": options.allocator}
+    built_for = {"build": info, "torch": torch.__version__, "allocator": options.allocator}
     built = f"kernels {info['cpu_level']}; torch {torch.__version__}"
-    print(f"\nallocator {options.allocator}; {_processor()}; {built}")
+    print(f"\nallocator {options.allocator}; {machine.processor()}; {built}")
     table, done = report.Table(options.markdown), []
     chosen = _cases(options)
     for number, case in enumerate(chosen):
@@ -131,7 +128,7 @@ def _child(options: argparse.Namespace) -> None:
             table.add(row)
         done += [row.to_json() for row in found]
     table.close()
-    Path(options.child).write_text(json.dumps({"machine": machine, "rows": done}))
+    Path(options.child).write_text(json.dumps({"machine": built_for, "rows": done}))
 
 
 def _finish(options: argparse.Namespace, results: list[dict[str, Any]]) -> int:
@@ -145,22 +142,13 @@ def _finish(options: argparse.Namespace, results: list[dict[str, Any]]) -> int:
         machines = [result["machine"] for result in results]
         judged = [targets.to_json(verdict) for verdict in verdicts]
         content = {
-            "processor": _processor(),
+            "processor": machine.processor(),
             "machines": machines,
             "rows": [row.to_json() for row in every],
             "targets": judged,
         }
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
     return 0
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return f"{found.group(1) if found else 'unknown processor'}, {os.cpu_count()} cores"
 
 
 def _progress(number: int | None, total: int, name: str) -> None:

@@ -14,7 +14,7 @@ import gc
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -69,21 +69,32 @@ class Samples:
 
 
 def measure(
-    contestants: list[Contestant], budget: float, fewest: int = 7, most: int = 201
+    contestants: list[Contestant],
+    budget: float,
+    fewest: int = 7,
+    most: int = 201,
+    tell: Callable[[str], object] = lambda text: None,
+    known: Mapping[str, float] | None = None,
 ) -> Samples:
-    """Time all contestants for about `budget` seconds, between `fewest` and `most` rounds."""
+    """Time all contestants for about `budget` seconds, between `fewest` and `most` rounds.
+
+    tell: hears what is about to run.
+    known: seconds of those that have run already and are too slow to be asked again for a guess.
+    """
+    known = known or {}
     shuffle = random.Random(7).shuffle
     with _quiet():
-        cost = {c.name: _estimate(c) for c in contestants}
+        cost = {c.name: known.get(c.name) or _estimate(c) for c in contestants}
         repeats = {name: max(1, math.ceil(SAMPLE_SECONDS / cost[name])) for name in cost}
         spent = sum(cost[n] * (repeats[n] + (cost[n] < REWARM_BELOW)) for n in cost)
         rounds = min(most, max(fewest, int(budget / spent)))
         seconds: dict[str, list[float]] = {name: [] for name in cost}
-        for _ in range(rounds):
+        for number in range(rounds):
             order = contestants[:]
             shuffle(order)
             for contestant in order:
                 name = contestant.name
+                tell(f"round {number + 1} of {rounds}, {name}")
                 contestant.prepare()
                 if cost[name] < REWARM_BELOW:
                     contestant.run()
