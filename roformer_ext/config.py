@@ -224,6 +224,9 @@ class RoFormerConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        labels = self.num_labels
+        if labels is not None and (not isinstance(labels, int) or labels < 1):
+            raise ValueError(f"num_labels must be None or at least 1, got {labels!r}")
         for name in _PROBABILITIES:
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:

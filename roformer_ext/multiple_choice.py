@@ -29,9 +29,7 @@ class RoFormerSequenceSummary(nn.Module):
         self.first_dropout = nn.Dropout(config.summary_first_dropout)
         self.summary: nn.Linear | None = None
         if config.summary_use_proj:
-            to_labels = config.summary_proj_to_labels
-            width = (config.num_labels or 2) if to_labels else config.hidden_size
-            self.summary = nn.Linear(config.hidden_size, width)
+            self.summary = nn.Linear(config.hidden_size, config.hidden_size)
         self.activation = activation(config.summary_activation or "linear")
         self.last_dropout = nn.Dropout(config.summary_last_dropout)
 

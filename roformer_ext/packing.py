@@ -54,8 +54,11 @@ class Packing(NamedTuple):
     def mean(self, x: Tensor) -> Tensor:
         """[1, T, ...] to [n, ...]: the mean over each sequence."""
         lengths = self.cu_seqlens.diff()
-        sums = x.new_zeros(len(lengths), *x.shape[2:]).index_add(0, self.segments(), x[0])
-        return sums / lengths.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+        # A half-precision sum of many tokens may overflow where their mean does not.
+        exact = torch.promote_types(x.dtype, torch.float32)
+        sums = x.new_zeros(len(lengths), *x.shape[2:], dtype=exact)
+        sums = sums.index_add(0, self.segments(), x[0].to(exact))
+        return (sums / lengths.to(exact).view(-1, *[1] * (x.dim() - 2))).to(x.dtype)
 
     def segments(self) -> Tensor:
         """[T], the number of each token's sequence."""

@@ -46,7 +46,8 @@ class RoFormerForQuestionAnswering(RoFormerWithHead):
             is the mean of the two cross-entropies.
         num_items_in_batch: answers in all micro-batches of one update, an int or a 0-d tensor. The
             loss is the sum over this micro-batch divided by it; without it the mean over this
-            micro-batch, NaN when it has no answer.
+            micro-batch, NaN when it has no answer. Starts and ends are divided by the same number,
+            so those beyond the input should be beyond it together.
 
         ValueError with `cu_seqlens` or `unpad=True`.
         """

@@ -50,6 +50,8 @@ def test_number_of_labels() -> None:
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob must be between 0 and 1, got 1.5"),
         ({"vocab_size": 9, "pad_token_id": 9}, "pad_token_id must be None or below .* got 9"),
         ({"chunk_size_feed_forward": -1}, "chunk_size_feed_forward must not be negative, got -1"),
+        ({"num_labels": 0}, "num_labels must be None or at least 1, got 0"),
+        ({"num_labels": "two"}, "num_labels must be None or at least 1, got 'two'"),
         ({"num_labels": 3, "id2label": {0: "a"}}, "num_labels must be the length of id2label, 1"),
     ],
 )

@@ -179,6 +179,14 @@ def test_a_projection_to_labels_must_fit_the_score() -> None:
             "num_choices must divide the 6 sequences, got 4",
         ),
         (
+            {
+                "input_ids": torch.ones(1, 20).long(),
+                "cu_seqlens": torch.tensor(BOUNDS),
+                "num_choices": 0,
+            },
+            "num_choices must divide the 6 sequences, got 0",
+        ),
+        (
             {**sample(), "labels": torch.zeros(4, 3).long()},
             r"labels must be integers \[B\] = \[4\], got torch.int64 of shape \[4, 3\]",
         ),

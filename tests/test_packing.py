@@ -194,6 +194,8 @@ def test_mean_over_each_sequence() -> None:
     means = encoded(packing.pack(rows), packing).mean()
     expected = [row[:length].mean(0) for row, length in zip(rows, (6, 2, 3))]
     torch.testing.assert_close(means, torch.stack(expected))
+    many = torch.full((1, 4096, 1), 20.5, dtype=torch.float16)  # their sum is beyond float16
+    assert packing_of(torch.tensor([0, 4096]), (1, 4096)).mean(many).item() == 20.5
 
 
 def encoded(hidden: Tensor, packing: Packing | None) -> Encoded:
