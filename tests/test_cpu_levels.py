@@ -106,7 +106,7 @@ def test_level_that_the_machine_lacks_is_an_error_at_import() -> None:
 
 
 def test_two_threads_are_used() -> None:
-    """Trap 8: a large call runs on more than one thread, seen in processor time."""
+    """Trap 8: a large call runs on more than one thread, seen in processor time (1.0 for one)."""
     if (os.cpu_count() or 1) < 2:
         pytest.skip("this machine has one processor")
     script = (
@@ -121,4 +121,4 @@ def test_two_threads_are_used() -> None:
     )
     done = _run(None, "-c", script)
     # Processor time, not wall time, so that a busy machine cannot turn the answer round.
-    assert float(done.stdout) > 1.5, done.stderr
+    assert float(done.stdout) > 1.2, done.stderr

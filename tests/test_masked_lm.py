@@ -208,8 +208,15 @@ def test_v2_head_is_the_decoder_alone() -> None:
     expected = F.linear(model.roformer(x)[0], model.get_input_embeddings().weight)
     torch.testing.assert_close(model(x).logits, expected)
     model(**batch(61)).loss.backward()
-    with pytest.raises(ValueError, match=r"embedding_size must be hidden_size.* got 20 and 32"):
-        masked_lm(norm_type="rms_norm", embedding_size=20)
+    model = masked_lm(norm_type="rms_norm", use_bias=False, embedding_size=20)
+    head = {name for name in model.state_dict() if name.startswith("cls")}
+    assert head == {
+        "cls.predictions.decoder.weight",
+        "cls.predictions.transform.dense.weight",
+    }
+    narrow = F.linear(model.roformer(x)[0], model.cls.predictions.transform.dense.weight)
+    expected = F.linear(narrow, model.get_input_embeddings().weight)
+    torch.testing.assert_close(model(x).logits, expected)
 
 
 def test_tied_weights_stay_tied() -> None:
