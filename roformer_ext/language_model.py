@@ -19,10 +19,10 @@ from .config import RoFormerConfig
 from .heads import RoFormerWithHead
 from .masked_loss import IGNORED, masked_cross_entropy
 from .predictions import RoFormerLanguageModelHead
+from .variants import BODY, DECODER, WORDS
 
-_WORDS = "roformer.embeddings.word_embeddings.weight"
-_DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
-_BIAS = "cls.predictions.bias"
+TIED_WORDS = f"{BODY}{WORDS}"
+BIAS, DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
 class RoFormerLanguageModel(RoFormerWithHead):
@@ -46,8 +46,8 @@ class RoFormerLanguageModel(RoFormerWithHead):
     def stand_ins(self) -> dict[str, str]:
         """Each name of a tied pair stands in for the other; untied, only `decoder.bias` counts."""
         if not self.config.tie_word_embeddings:
-            return {_BIAS: _DECODER_BIAS}
-        return {_BIAS: _DECODER_BIAS, _DECODER_BIAS: _BIAS, _WORDS: _DECODER, _DECODER: _WORDS}
+            return {BIAS: DECODER_BIAS}
+        return {BIAS: DECODER_BIAS, DECODER_BIAS: BIAS, TIED_WORDS: DECODER, DECODER: TIED_WORDS}
 
     def get_output_embeddings(self) -> nn.Module:
         """The decoder."""
@@ -126,7 +126,7 @@ def _read_tied_names(
     """One name of a tied pair is enough; untied, the bias is what `decoder.bias` says."""
     assert isinstance(module, RoFormerLanguageModel)
     bias, decoder_bias, words, decoder = (
-        f"{prefix}{name}" for name in (_BIAS, _DECODER_BIAS, _WORDS, _DECODER)
+        f"{prefix}{name}" for name in (BIAS, DECODER_BIAS, TIED_WORDS, DECODER)
     )
     if not module.config.tie_word_embeddings:
         state.pop(bias, None)

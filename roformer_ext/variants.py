@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .config import RoFormerConfig
+from .position_table import TABLE
 
 BODY = "roformer."
-_WORDS, _DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
-TABLE = "encoder.embed_positions.weight"
+WORDS, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 # A field, the tensor that shows it, and in which dimension.
 _SIZES = (
-    ("vocab_size", _WORDS, 0),
-    ("embedding_size", _WORDS, 1),
+    ("vocab_size", WORDS, 0),
+    ("embedding_size", WORDS, 1),
     ("type_vocab_size", "embeddings.token_type_embeddings.weight", 0),
     ("hidden_size", "encoder.layer.0.attention.output.dense.weight", 0),
     ("intermediate_size", "encoder.layer.0.intermediate.dense.weight", 0),
@@ -49,9 +49,9 @@ def parts(tensors: Mapping[str, Tensor]) -> Parts:
     if not body:
         return Parts(dict(tensors), {})
     head = {name: x for name, x in tensors.items() if not name.startswith(BODY)}
-    if _WORDS not in body and _DECODER in head:
+    if WORDS not in body and DECODER in head:
         # Tied, and stored under its other name.
-        body[_WORDS] = head[_DECODER]
+        body[WORDS] = head[DECODER]
     return Parts(body, head)
 
 

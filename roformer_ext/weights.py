@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .config import RoFormerConfig
 from .files import read_config, read_tensors, write_checkpoint
-from .rotary import RotaryEmbedding
-from .variants import BODY, TABLE, configuration, parts, without_extras
+from .position_table import TABLE, position_table
+from .variants import BODY, configuration, parts, without_extras
 
 _SHOWN = 8
 
@@ -70,18 +70,11 @@ def save_model(model: Any, directory: str | os.PathLike[str], *, max_shard_size:
         if stand_ins.get(name) not in state:
             state[name] = tensor
     prefix = "" if model.body is model else BODY
-    state[f"{prefix}{TABLE}"] = position_table(config)
+    state[f"{prefix}{TABLE}"] = position_table(config, config.max_position_embeddings)
     fields = {name: value for name, value in config.to_dict().items() if name != "torch_dtype"}
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
     fields |= {"architectures": [type(model).__name__], "dtype": dtype}
     write_checkpoint(directory, fields, state, max_shard_size=max_shard_size)
-
-
-def position_table(config: RoFormerConfig) -> Tensor:
-    """[P, D], float32: [sin | cos] of every position, as checkpoints carry it."""
-    rotary = RotaryEmbedding(config.head_dim, base=config.rope_base, factor=config.rope_factor)
-    cos, sin = rotary.tables(config.max_position_embeddings)
-    return torch.cat([sin, cos], dim=-1)
 
 
 def _build(model_class: type[Any], config: RoFormerConfig) -> Any:

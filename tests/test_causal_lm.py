@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from twins import SMALL, batch, random_fields, randomise, small
+from twins import SMALL, batch, gradients, random_fields, randomise, same_gradients, small
 
 from roformer_ext.causal_lm import RoFormerForCausalLM
 from roformer_ext.config import RoFormerConfig
@@ -53,28 +53,6 @@ def prove_causal(model: nn.Module) -> None:
     before, after = model(tokens).logits, model(changed).logits
     assert torch.equal(before[:, :-1], after[:, :-1]), "a reference for decoders must be causal"
     assert not torch.equal(before[:, -1], after[:, -1])
-
-
-def gradients(model: nn.Module) -> dict[str, Tensor]:
-    """By checkpoint name, the packed projection taken apart; cleared afterwards."""
-    found = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        assert parameter.grad is not None, name
-        names = [name.replace("qkv", third) for third in ("query", "key", "value")]
-        thirds = parameter.grad.chunk(3) if "qkv" in name else (parameter.grad,)
-        found.update(zip(names, thirds))
-    model.zero_grad(set_to_none=True)
-    return found
-
-
-def same_gradients(result: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
-    assert result.keys() == expected.keys()
-    floor = relative * max(gradient.norm() for gradient in expected.values())
-    for name, gradient in expected.items():
-        off = (result[name] - gradient).norm()
-        assert off <= relative * gradient.norm() + floor, (name, off, gradient.norm())
 
 
 @pytest.mark.parametrize("is_decoder", [True, False])

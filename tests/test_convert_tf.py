@@ -15,23 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from tf_release import SIM, V2, masked_lm, publish, training, variables
+from tf_release import SCRIPTS, SIM, V2, converter, masked_lm, publish, training, variables
 from twins import batch, randomise, small
 
 from roformer_ext import RoFormerForMaskedLM, RoFormerModel
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Any]:
-    """The script as a module; it finds its parts beside itself, as when it is run."""
-    pytest.importorskip("tqdm")
-    sys.path.insert(0, str(SCRIPTS))
-    import convert_tf
-
-    yield convert_tf
-    sys.path.remove(str(SCRIPTS))
+    with converter() as module:
+        yield module
 
 
 def converted(script: Any, release: Path, *options: str) -> Path:

@@ -8,7 +8,6 @@ status is 2, and no variable is read before all of them fit.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,19 @@ from typing import Any
 import pytest
 import torch
 from tf_bundle import data_file
-from tf_release import masked_lm, publish, variables
+from tf_release import converter, masked_lm, publish, variables
 from torch import Tensor
 
 from roformer_ext import RoFormerForMaskedLM
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 Variables = dict[str, Tensor]
 LAYER = "bert/encoder/layer_1"
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Any]:
-    """The script as a module; it finds its parts beside itself, as when it is run."""
-    pytest.importorskip("tqdm")
-    sys.path.insert(0, str(SCRIPTS))
-    import convert_tf
-
-    yield convert_tf
-    sys.path.remove(str(SCRIPTS))
+    with converter() as module:
+        yield module
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ CLEAN = {
     "roformer_ext/heads.py": "from .model import x\n",
     "roformer_ext/weights.py": "from .config import x\n",
     "roformer_ext/export.py": "import roformer_ext.model\n",
+    "roformer_ext/hf/__init__.py": "from .models import x\n",
+    "roformer_ext/hf/models.py": "from .. import model\nfrom .calls import y\n",
+    "roformer_ext/hf/calls.py": "from ..config import x\n",
 }
 
 VIOLATIONS = {
@@ -78,6 +81,8 @@ VIOLATIONS = {
     "module up, late": ("roformer_ext/ops.py", "def f():\n    from . import rotary", 2, "upwards"),
     "module to the package": ("roformer_ext/model.py", "from . import rope", 1, "__init__"),
     "package by name": ("roformer_ext/model.py", "import roformer_ext", 1, "__init__"),
+    "module to a folder above": ("roformer_ext/model.py", "from .hf import x", 1, "upwards"),
+    "file of a folder by name": ("roformer_ext/ops.py", "import roformer_ext.hf.calls", 1, "upw"),
     "module sideways": ("roformer_ext/export.py", "from .collate import x", 1, "sideways"),
     "reference": ("roformer_ext/reference.py", "from ._library import x", 1, "nothing of ours"),
     "unknown module": ("roformer_ext/misc.py", "", 1, "no place in MODULES"),

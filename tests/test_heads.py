@@ -15,7 +15,7 @@ import test_question_answering
 import test_sequence_classification
 import test_token_classification
 import torch
-from test_sequence_classification import make
+from head_checks import make
 from twins import small
 
 import roformer_ext

@@ -10,24 +10,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import head_checks as checks
 import pytest
 import torch
 import torch.nn.functional as F
-from test_causal_lm import gradients, same_gradients
-from test_sequence_classification import (
-    check_checkpointing,
-    check_compiled,
-    check_dtypes,
-    check_parity,
-    check_tuples,
-    check_union,
-    head_twins,
-    make,
-    rows,
-    tokens_seen,
-)
 from torch import Tensor
-from twins import random_fields
+from twins import gradients, random_fields, same_gradients
 
 from roformer_ext import RoFormerForMultipleChoice
 
@@ -42,12 +30,12 @@ BOUNDS = (0, 4, 5, 11, 13, 16, 20)
 
 
 def chooser(**fields: Any) -> Any:
-    return make(RoFormerForMultipleChoice, **fields)
+    return checks.make(RoFormerForMultipleChoice, **fields)
 
 
 def sample(vocab: int = 61) -> dict[str, Tensor]:
     """Four questions of three choices, two choices padded; the last question has no answer."""
-    inputs = rows((12, 7), vocab)
+    inputs = checks.rows((12, 7), vocab)
     inputs["attention_mask"][8, 2:] = 0
     choices = {name: x.view(4, 3, 7) for name, x in inputs.items()}
     return {**choices, "labels": torch.tensor([2, 0, 1, -100])}
@@ -59,16 +47,16 @@ def test_equals_transformers(summary_type: str, dtype: torch.dtype) -> None:
     for seed, projection in enumerate(PROJECTIONS):
         fields = {**random_fields(seed), "type_vocab_size": 2, **projection}
         fields["summary_type"] = summary_type
-        theirs, ours = head_twins(RoFormerForMultipleChoice, dtype, **fields)
-        check_parity(theirs, ours, sample(fields["vocab_size"]))
+        theirs, ours = checks.pair(RoFormerForMultipleChoice, dtype, **fields)
+        checks.parity(theirs, ours, sample(fields["vocab_size"]))
 
 
 def test_tuples_are_those_of_transformers() -> None:
-    check_tuples(*head_twins(RoFormerForMultipleChoice), sample())
+    checks.tuples(*checks.pair(RoFormerForMultipleChoice), sample())
 
 
 def test_micro_batches_add_up_to_their_union() -> None:
-    check_union(chooser(), sample(), 3)
+    checks.union(chooser(), sample(), 3)
 
 
 def test_a_column_of_labels_is_a_row() -> None:
@@ -78,15 +66,15 @@ def test_a_column_of_labels_is_a_row() -> None:
 
 
 def test_dtypes() -> None:
-    check_dtypes(chooser(), sample())
+    checks.dtypes(chooser(), sample())
 
 
 def test_compiles() -> None:
-    check_compiled(chooser(summary_type="mean", num_hidden_layers=1), sample())
+    checks.compiled(chooser(summary_type="mean", num_hidden_layers=1), sample())
 
 
 def test_checkpointing_changes_nothing() -> None:
-    check_checkpointing(chooser(hidden_dropout_prob=0.2), sample())
+    checks.checkpointing(chooser(hidden_dropout_prob=0.2), sample())
 
 
 @pytest.mark.parametrize("summary_type", SUMMARIES)
@@ -107,7 +95,7 @@ def test_packed_choices_equal_each_alone(summary_type: str) -> None:
 @pytest.mark.parametrize("summary_type", SUMMARIES)
 def test_padding_is_dropped_only_where_the_first_token_counts(summary_type: str) -> None:
     model, inputs = chooser(summary_type=summary_type), sample()
-    seen = tokens_seen(model)
+    seen = checks.tokens_seen(model)
     kept = model(**inputs, unpad=False)
     torch.testing.assert_close(model(**inputs).logits, kept.logits, rtol=0.0, atol=1e-11)
     if summary_type == "first":

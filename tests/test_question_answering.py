@@ -8,21 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import head_checks as checks
 import pytest
 import torch
 import torch.nn.functional as F
-from test_sequence_classification import (
-    check_checkpointing,
-    check_compiled,
-    check_dtypes,
-    check_parity,
-    check_tuples,
-    check_union,
-    head_twins,
-    make,
-    rows,
-    tokens_seen,
-)
 from torch import Tensor
 from twins import random_fields
 
@@ -30,25 +19,25 @@ from roformer_ext import RoFormerForQuestionAnswering
 
 
 def reader(**fields: Any) -> Any:
-    return make(RoFormerForQuestionAnswering, **fields)
+    return checks.make(RoFormerForQuestionAnswering, **fields)
 
 
 def sample(vocab: int = 61) -> dict[str, Tensor]:
     """Four rows of eleven, one padded; no start in row 2, no end in row 0, no answer in row 3."""
     starts, ends = torch.tensor([2, -1, 30, 11]), torch.tensor([12, 8, 9, 11])
-    return {**rows((4, 11), vocab), "start_positions": starts, "end_positions": ends}
+    return {**checks.rows((4, 11), vocab), "start_positions": starts, "end_positions": ends}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_transformers(seed: int, dtype: torch.dtype) -> None:
     fields = {**random_fields(seed), "type_vocab_size": 2}
-    theirs, ours = head_twins(RoFormerForQuestionAnswering, dtype, **fields)
-    check_parity(theirs, ours, sample(fields["vocab_size"]))
+    theirs, ours = checks.pair(RoFormerForQuestionAnswering, dtype, **fields)
+    checks.parity(theirs, ours, sample(fields["vocab_size"]))
 
 
 def test_tuples_are_those_of_transformers() -> None:
-    check_tuples(*head_twins(RoFormerForQuestionAnswering), sample())
+    checks.tuples(*checks.pair(RoFormerForQuestionAnswering), sample())
 
 
 def test_two_logits_whatever_num_labels_says() -> None:
@@ -69,7 +58,7 @@ def test_positions_are_clamped_and_the_length_is_ignored() -> None:
 
 
 def test_micro_batches_add_up_to_their_union() -> None:
-    check_union(reader(), sample(), 2)
+    checks.union(reader(), sample(), 2)
 
 
 def test_a_column_of_positions_is_a_row() -> None:
@@ -79,15 +68,15 @@ def test_a_column_of_positions_is_a_row() -> None:
 
 
 def test_dtypes() -> None:
-    check_dtypes(reader(), sample())
+    checks.dtypes(reader(), sample())
 
 
 def test_compiles() -> None:
-    check_compiled(reader(num_hidden_layers=1), sample())
+    checks.compiled(reader(num_hidden_layers=1), sample())
 
 
 def test_checkpointing_changes_nothing() -> None:
-    check_checkpointing(reader(hidden_dropout_prob=0.2), sample())
+    checks.checkpointing(reader(hidden_dropout_prob=0.2), sample())
 
 
 def test_dropout_is_for_training() -> None:
@@ -99,7 +88,7 @@ def test_dropout_is_for_training() -> None:
 
 def test_padding_is_read_and_never_dropped() -> None:
     model, inputs = reader(), sample()
-    seen = tokens_seen(model)
+    seen = checks.tokens_seen(model)
     result = model(**inputs)
     assert torch.equal(result.start_logits, model(**inputs, unpad=False).start_logits)
     assert seen == [(4, 11), (4, 11)]

@@ -10,35 +10,23 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import head_checks as checks
 import pytest
 import torch
 import torch.nn.functional as F
-from test_causal_lm import gradients, same_gradients
-from test_sequence_classification import (
-    check_checkpointing,
-    check_compiled,
-    check_dtypes,
-    check_parity,
-    check_tuples,
-    check_union,
-    head_twins,
-    make,
-    rows,
-    tokens_seen,
-)
 from torch import Tensor
-from twins import random_fields
+from twins import gradients, random_fields, same_gradients
 
 from roformer_ext import RoFormerForTokenClassification
 
 
 def tagger(**fields: Any) -> Any:
-    return make(RoFormerForTokenClassification, **fields)
+    return checks.make(RoFormerForTokenClassification, **fields)
 
 
 def sample(classes: int = 2, vocab: int = 61, on_padding: bool = False) -> dict[str, Tensor]:
     """Four sequences, one padded, a class on two tokens of three."""
-    inputs = rows((4, 11), vocab)
+    inputs = checks.rows((4, 11), vocab)
     draw = torch.randint(3 * classes, (4, 11), generator=torch.Generator().manual_seed(1))
     labels = (draw % classes).where(draw < 2 * classes, -100)
     if not on_padding:
@@ -50,16 +38,16 @@ def sample(classes: int = 2, vocab: int = 61, on_padding: bool = False) -> dict[
 @pytest.mark.parametrize("classes", [1, 2, 5])
 def test_equals_transformers(classes: int, dtype: torch.dtype) -> None:
     fields = {**random_fields(classes), "num_labels": classes, "type_vocab_size": 2}
-    theirs, ours = head_twins(RoFormerForTokenClassification, dtype, **fields)
+    theirs, ours = checks.pair(RoFormerForTokenClassification, dtype, **fields)
     inputs = sample(classes, fields["vocab_size"])
-    check_parity(theirs, ours, inputs, unpad=False)
+    checks.parity(theirs, ours, inputs, unpad=False)
     inputs = sample(classes, fields["vocab_size"], on_padding=True)
-    check_parity(theirs, ours, inputs)
+    checks.parity(theirs, ours, inputs)
 
 
 def test_tuples_are_those_of_transformers() -> None:
-    twins = head_twins(RoFormerForTokenClassification)
-    check_tuples(*twins, sample(on_padding=True))
+    twins = checks.pair(RoFormerForTokenClassification)
+    checks.tuples(*twins, sample(on_padding=True))
 
 
 def test_number_of_labels_is_that_of_their_names() -> None:
@@ -72,25 +60,25 @@ def test_micro_batches_add_up_to_their_union(on_padding: bool) -> None:
     inputs = sample(on_padding=on_padding)
     inputs["labels"][3] = -100
     count = int((inputs["labels"] != -100).sum())
-    check_union(tagger(), inputs, count)
+    checks.union(tagger(), inputs, count)
 
 
 def test_dtypes() -> None:
-    check_dtypes(tagger(), sample())
+    checks.dtypes(tagger(), sample())
 
 
 def test_compiles() -> None:
-    check_compiled(tagger(num_hidden_layers=1), sample(), unpad=False)
+    checks.compiled(tagger(num_hidden_layers=1), sample(), unpad=False)
 
 
 def test_checkpointing_changes_nothing() -> None:
-    check_checkpointing(tagger(hidden_dropout_prob=0.2), sample())
+    checks.checkpointing(tagger(hidden_dropout_prob=0.2), sample())
 
 
 def test_padding_changes_nothing_dropped_or_not() -> None:
     model, inputs = tagger(num_labels=5), sample(5)
     tokens = inputs["attention_mask"].bool()
-    seen, runs = tokens_seen(model), []
+    seen, runs = checks.tokens_seen(model), []
     for unpad in (False, True, None):
         result = model(**inputs, unpad=unpad)
         result.loss.backward()
@@ -106,7 +94,7 @@ def test_padding_changes_nothing_dropped_or_not() -> None:
 
 def test_a_label_on_padding_keeps_it() -> None:
     model, inputs = tagger(), sample(on_padding=True)
-    seen = tokens_seen(model)
+    seen = checks.tokens_seen(model)
     result = model(**inputs)
     assert seen == [(4, 11)]
     torch.testing.assert_close(result.loss, model(**inputs, unpad=False).loss)

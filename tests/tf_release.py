@@ -7,17 +7,22 @@ must stay true: nothing here asks the converter for a name.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tf_bundle import write
 from torch import Tensor, nn
 from twins import randomise, small
 
 from roformer_ext import RoFormerForMaskedLM, RoFormerModel
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 _AROUND = {
     "bert/embeddings/word_embeddings": "embeddings.word_embeddings.weight",
@@ -69,6 +74,17 @@ _STATED = (
 )
 V2: dict[str, Any] = {"norm_type": "rms_norm", "use_bias": False, "hidden_act": "relu"}
 SIM: dict[str, Any] = {"prefix_lm": True, "pooler_activation": "linear", "eos_token_id": 102}
+
+
+@contextlib.contextmanager
+def converter() -> Iterator[Any]:
+    """The script as a module; it finds its parts beside itself, as when it is run."""
+    pytest.importorskip("tqdm")
+    sys.path.insert(0, str(SCRIPTS))
+    import convert_tf
+
+    yield convert_tf
+    sys.path.remove(str(SCRIPTS))
 
 
 def masked_lm(dtype: torch.dtype = torch.float32, **fields: Any) -> RoFormerForMaskedLM:

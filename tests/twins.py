@@ -90,3 +90,26 @@ def batch(vocab: int, sizes: tuple[int, int] = (3, 13), seed: int = 0) -> dict[s
         "attention_mask": mask,
         "labels": torch.where(labelled, ids, -100),
     }
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """By checkpoint name, the packed projection taken apart; cleared afterwards."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        assert parameter.grad is not None, name
+        names = [name.replace("qkv", third) for third in ("query", "key", "value")]
+        thirds = parameter.grad.chunk(3) if "qkv" in name else (parameter.grad,)
+        found.update(zip(names, thirds))
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def same_gradients(result: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
+    """Each to `relative` of its norm, with a floor for those that are zero by symmetry."""
+    assert result.keys() == expected.keys()
+    floor = relative * max(gradient.norm() for gradient in expected.values())
+    for name, gradient in expected.items():
+        off = (result[name] - gradient).norm()
+        assert off <= relative * gradient.norm() + floor, (name, off, gradient.norm())

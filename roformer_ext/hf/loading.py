@@ -19,10 +19,8 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
 
 from ..config import RoFormerConfig
-from ..position_table import check_position_table
-from ..rotary import RotaryEmbedding
+from ..position_table import TABLE, check_position_table, position_table
 
-_TABLE = "encoder.embed_positions.weight"
 _loading: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("loading", default=None)
 
 
@@ -70,12 +68,8 @@ class PositionTable(nn.Module):
     def reset_parameters(self) -> None:
         """[sin | cos] of every position."""
         if not self.weight.is_meta:
-            rows, width = self.weight.shape
-            rotary = RotaryEmbedding(
-                width, base=self.config.rope_base, factor=self.config.rope_factor
-            )
-            cos, sin = rotary.tables(rows, device=self.weight.device)
-            self.weight.copy_(torch.cat([sin, cos], dim=-1))
+            rows = self.weight.shape[0]
+            self.weight.copy_(position_table(self.config, rows, device=self.weight.device))
 
 
 def _keep_own_table(
@@ -153,7 +147,7 @@ class CheckPositions(ConversionOps):  # type: ignore[misc, unused-ignore]
             return {target_patterns[0]: table}
         body = kwargs["model"].body
         errors: list[str] = []
-        check_position_table(body, {_TABLE: table}, "", {}, True, [], [], errors)
+        check_position_table(body, {TABLE: table}, "", {}, True, [], [], errors)
         if errors:
             _refuse(errors[0])
         own = PositionTable(body.config).to(table.dtype)
@@ -175,7 +169,7 @@ def conversions() -> list[WeightConverter | WeightRenaming]:
         )
         for kind in ("weight", "bias")
     ]
-    table = WeightConverter(r"encoder\.embed_positions\.weight", _TABLE, [CheckPositions()])
+    table = WeightConverter(r"encoder\.embed_positions\.weight", TABLE, [CheckPositions()])
     return [*packed, table]
 
 

@@ -16,12 +16,10 @@ from transformers import modeling_outputs as outputs
 from .. import causal_lm, masked_lm, model, multiple_choice, question_answering
 from .. import sequence_classification as sequences
 from .. import token_classification as tokens
+from ..language_model import BIAS, DECODER_BIAS, TIED_WORDS
+from ..variants import DECODER
 from .adapter import Adapter
 from .calls import speaks
-
-_WORDS = "roformer.embeddings.word_embeddings.weight"
-_DECODER = "cls.predictions.decoder.weight"
-_BIAS, _DECODER_BIAS = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
 
 @speaks(outputs.BaseModelOutputWithPoolingAndCrossAttentions)
@@ -46,14 +44,14 @@ class LanguageModel(Adapter):
     def _tied_weights_keys(self) -> dict[str, str]:  # type: ignore[override, unused-ignore]
         """Of two names for one parameter, the first is left out of a file."""
         tied = self.config.tie_word_embeddings
-        names = {_DECODER: _WORDS} if tied else {}
+        names = {DECODER: TIED_WORDS} if tied else {}
         if self.cls.predictions.decoder.bias is not None:
-            names |= {_DECODER_BIAS: _BIAS} if tied else {_BIAS: _DECODER_BIAS}
+            names |= {DECODER_BIAS: BIAS} if tied else {BIAS: DECODER_BIAS}
         return names
 
     def needless_names(self) -> set[str]:
         """Untied, the bias is what the decoder says."""
-        return set() if self.config.tie_word_embeddings else {_BIAS}
+        return set() if self.config.tie_word_embeddings else {BIAS}
 
     def tie_weights(self, *args: Any, **kwargs: Any) -> None:
         """As in `PreTrainedModel`; ValueError where a file has two values for one parameter."""

@@ -18,7 +18,7 @@ from twins import SMALL
 
 import roformer_ext
 from roformer_ext import RoFormerConfig, RoFormerModel
-from roformer_ext.weights import position_table
+from roformer_ext.position_table import position_table
 
 FIELDS = {**SMALL, "embedding_size": 20, "rotary_value": True}
 # By task: the loss, and the first numbers of logits or states of row 1.
@@ -140,7 +140,7 @@ def test_published_sizes(name: str) -> None:
 
 def test_table_of_a_checkpoint() -> None:
     config = RoFormerConfig(**{**SMALL, "hidden_size": 18, "num_attention_heads": 3})
-    table = position_table(config)
+    table = position_table(config, config.max_position_embeddings)
     assert table.dtype == torch.float32 and table.shape == (64, 6)
     assert table[0].tolist() == [0, 0, 0, 1, 1, 1]
     expected = torch.tensor([0.8415, 0.0464, 0.0022, 0.5403, 0.9989, 1.0000])
