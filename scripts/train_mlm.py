@@ -2,8 +2,9 @@
 
 The paper's experiment 4.2 and its Fig. 3 at the scale of a laptop: rotary, learned absolute,
 sinusoidal and no positions, in lockstep on equal text, masks, weights and learning rate. Leaves the
-curves (loss.csv, loss.png) and the rotary model (rotary/) in the output folder, and lets that model
-fill gaps in held-out sentences. Run it again after an interruption, and it goes on.
+curves (loss.csv, loss.png) and the rotary model (rotary/, for from_pretrained) in the output
+folder, and lets that model fill gaps in held-out sentences. With --tokens wordpiece the model comes
+with a tokenizer and can be fine-tuned. Run it again after an interruption, and it goes on.
 """
 
 from __future__ import annotations
@@ -12,35 +13,43 @@ import hashlib
 import sys
 
 import torch
-from mlm import BadSetting, checkpoint, gaps, positions, report
+from loop import checkpoint
+from loop.architecture import ARCHITECTURES, configuration
+from loop.command import STOPPED, run
+from mlm import gaps, positions, report
 from mlm.run import Plan, Run
-from mlm.settings import SIZES, Settings, parse
-from mlm.text import PAD, Text, read
+from mlm.settings import Settings, parse
+from mlm.text import KINDS, Text, load_vocabulary, read
 from mlm.training import Training, train
 
-from roformer_ext import RoFormerConfig, build_info
+from roformer_ext import build_info
 
-STOPPED = 130
+VOCABULARY = "vocabulary"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the script; the status is 0 when complete, 2 for a bad setting, 130 when stopped."""
-    # A terminal that lacks a character of the text shall not end the training.
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    try:
+
+    def work() -> int:
         settings = parse(argv, __doc__ or "")
-        return compare(settings, read(settings.text, settings.tokens, settings.seq_len))
-    except BadSetting as error:
-        print(f"train_mlm.py: {error}", file=sys.stderr)
-        return 2
+        folder, known = settings.out / VOCABULARY, None
+        if checkpoint.exists(settings.out) and folder.exists() and not settings.restart:
+            known = load_vocabulary(folder)
+        text = read(settings.text, settings.tokens, settings.vocab_size, settings.seq_len, known)
+        return compare(settings, text)
+
+    return run("train_mlm.py", work)
 
 
 def compare(settings: Settings, text: Text) -> int:
     """Train what is left to train, then leave and print all results."""
     ids = torch.cat((text.train, *text.held_out))
     fingerprint = settings.fingerprint(hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:12])
-    state = None if settings.restart else checkpoint.load(settings.out, fingerprint)
-    config = configuration(settings, len(text.vocabulary))
+    if settings.restart:
+        checkpoint.drop(settings.out)
+    state = checkpoint.load(settings.out, fingerprint)
+    vocabulary = len(text.vocabulary)
+    config = configuration(settings.size, vocabulary, settings.seq_len, settings.dropout)
     plan = Plan(
         steps=settings.steps,
         batch=settings.batch,
@@ -62,7 +71,8 @@ def compare(settings: Settings, text: Text) -> int:
     if state is not None:
         training.load_state(state)
         print(standing(settings, training), flush=True)
-    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / VOCABULARY).mkdir(parents=True, exist_ok=True)
+    text.vocabulary.save(settings.out / VOCABULARY)
 
     def save() -> None:
         checkpoint.save(settings.out, fingerprint, training.state())
@@ -78,35 +88,19 @@ def compare(settings: Settings, text: Text) -> int:
     return 0
 
 
-def configuration(settings: Settings, vocabulary: int) -> RoFormerConfig:
-    size = SIZES[settings.size]
-    return RoFormerConfig(
-        vocab_size=vocabulary,
-        hidden_size=size.width,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        intermediate_size=4 * size.width,
-        hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
-        max_position_embeddings=settings.seq_len,
-        type_vocab_size=1,
-        pad_token_id=PAD,
-    )
-
-
 def parameters(training: Training) -> int:
     run = next(iter(training.runs.values()))
     return sum(weight.numel() for weight in run.model.parameters())
 
 
 def introduction(settings: Settings, text: Text, training: Training) -> str:
-    size, info = SIZES[settings.size], build_info()
-    units = {"char": "characters", "byte": "bytes"}[settings.tokens]
+    info = build_info()
+    units = KINDS[settings.tokens]
     window, held_out = settings.batch * settings.seq_len, sum(map(len, text.held_out))
     names = ", ".join(report.FULL_NAMES[name] for name in settings.positions)
     return (
         f"text       {text.source}: {len(text.train):,} {units} to learn, {held_out:,} held out\n"
-        f"model      {settings.size}: {size.layers} layers x {size.width}, {size.heads} heads, "
+        f"model      {settings.size}: {ARCHITECTURES[settings.size]}, "
         f"{parameters(training):,} parameters, vocabulary of {len(text.vocabulary)}\n"
         f"training   {settings.steps:,} steps of {settings.batch} x {settings.seq_len} = "
         f"{window:,} {units}, learning rate {settings.lr:g}, seed {settings.seed}\n"
@@ -127,7 +121,7 @@ def conclude(settings: Settings, text: Text, training: Training) -> None:
     out = settings.out
     subtitle = (
         f"{settings.size}: {parameters(training) / 1e6:.2g} M parameters, batches of "
-        f"{settings.batch} x {settings.seq_len} {settings.tokens}s, {text.source}, "
+        f"{settings.batch} x {settings.seq_len} {KINDS[settings.tokens]}, {text.source}, "
         f"seed {settings.seed}"
     )
     report.plot(training.rows, out / "loss.png", subtitle)

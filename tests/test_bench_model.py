@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import torch
+from scripts_path import SCRIPTS, importable
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 SAMPLES = {
     "ours": [1.0, 2.0, 3.0],
     "transformers": [4.0, 5.0, 3.0],
@@ -32,11 +32,10 @@ def bench() -> Any:
     """The parts of the script, which it finds beside itself, as when it is run."""
     pytest.importorskip("transformers", reason="the benchmark compares with transformers")
     pytest.importorskip("tqdm")
-    sys.path.insert(0, str(SCRIPTS))
-    names = [path.stem for path in Path(SCRIPTS, "model_bench").glob("[a-z]*.py")]
-    parts = {name: importlib.import_module(f"model_bench.{name}") for name in names}
-    yield SimpleNamespace(**parts, script=importlib.import_module("bench_model"))
-    sys.path.remove(str(SCRIPTS))
+    with importable():
+        names = [path.stem for path in Path(SCRIPTS, "model_bench").glob("[a-z]*.py")]
+        parts = {name: importlib.import_module(f"model_bench.{name}") for name in names}
+        yield SimpleNamespace(**parts, script=importlib.import_module("bench_model"))
 
 
 def quiet(text: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from tf_release import SCRIPTS, SIM, V2, converter, masked_lm, publish, training, variables
+from scripts_path import SCRIPTS
+from tf_release import SIM, V2, converter, masked_lm, publish, training, variables
 from twins import batch, randomise, small
 
 from roformer_ext import RoFormerForMaskedLM, RoFormerModel

@@ -7,7 +7,6 @@ whatever the bytes are, the reader gives the tensors that were written or raises
 
 from __future__ import annotations
 
-import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,21 +17,20 @@ import tf_bundle as written
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts_path import importable
 from torch import Tensor
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 HUGE = 2**62
 
 
 @pytest.fixture(scope="module")
 def tf() -> Iterator[Any]:
     """The reader; its package lies beside the script that uses it."""
-    sys.path.insert(0, str(SCRIPTS))
-    import tf.bundle
-    import tf.checksum
+    with importable():
+        import tf.bundle
+        import tf.checksum
 
-    yield tf
-    sys.path.remove(str(SCRIPTS))
+        yield tf
 
 
 @pytest.fixture

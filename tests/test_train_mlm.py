@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from scripts_path import SCRIPTS, importable
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+from roformer_ext import RoFormerForMaskedLM, RoFormerTokenizer
+
 STEPS = 6
 
 
@@ -30,11 +32,10 @@ def script() -> Any:
     """The script as a module; it finds its parts beside itself, as when it is run."""
     pytest.importorskip("tqdm")
     pytest.importorskip("matplotlib")
-    sys.path.insert(0, str(SCRIPTS))
-    import train_mlm
+    with importable():
+        import train_mlm
 
-    yield train_mlm
-    sys.path.remove(str(SCRIPTS))
+        yield train_mlm
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +208,91 @@ def test_text_that_is_not_utf8_needs_byte_tokens(
     assert script.main([*few, "--tokens", "byte", "--dtype", "bfloat16"]) == 0
 
 
-def test_held_out_text_is_never_in_a_batch(script: ModuleType) -> None:
-    from mlm.text import IGNORED, MASK, read
+@pytest.fixture(scope="module")
+def pieces(script: ModuleType, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training on word pieces of two files."""
+    pytest.importorskip("tokenizers")
+    out = tmp_path_factory.mktemp("pieces")
+    lines = text.with_name("lines.txt")
+    lines.write_text(text.read_text(encoding="utf-8").replace(". ", ".\n"), encoding="utf-8")
+    assert script.main(on_pieces(lines, text, out)) == 0
+    return out
 
-    text = read(None, "char", 64)
+
+def on_pieces(lines: Path, text: Path, out: Path) -> list[str]:
+    few = f"--steps {STEPS} --batch 4 --seq-len 16 --device cpu --positions rotary".split()
+    kind = ["--tokens", "wordpiece", "--vocab-size", "60"]
+    return ["--text", str(lines), str(text), "--out", str(out), *few, *kind]
+
+
+def test_word_pieces_leave_a_model_with_its_tokenizer(pieces: Path) -> None:
+    model = RoFormerForMaskedLM.from_pretrained(pieces / "rotary")
+    tokenizer = RoFormerTokenizer.from_pretrained(pieces / "rotary")
+    assert len(tokenizer) == model.config.vocab_size <= 60
+    ids = tokenizer("Each query turns.", return_tensors="pt")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert model(ids).logits.shape == (1, ids.shape[1], len(tokenizer))
+
+
+def test_word_pieces_are_taken_up_again(
+    script: ModuleType,
+    text: Path,
+    pieces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the vocabulary that was learned first: another one would be another text."""
+    lines = text.with_name("lines.txt")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step=2)
+        assert script.main(on_pieces(lines, text, tmp_path)) == 130
+    vocabulary = (tmp_path / "vocabulary" / "vocab.txt").read_bytes()
+    monkeypatch.delattr("loop.wordpiece.learn")
+    assert script.main(on_pieces(lines, text, tmp_path)) == 0
+    assert (tmp_path / "rotary" / "vocab.txt").read_bytes() == vocabulary
+    assert script.main([*on_pieces(lines, text, tmp_path), "--vocab-size", "50"]) == 2
+    assert "holds a training with --vocab-size 60, not 50" in capsys.readouterr().err
+
+
+def test_windows_of_word_pieces_look_like_rows(script: ModuleType, text: Path) -> None:
+    """They begin with [CLS], lines end with [SEP], and neither is ever asked for."""
+    from mlm.text import IGNORED, read
+
+    lines = text.with_name("lines.txt")
+    lines.write_text(text.read_text(encoding="utf-8").replace(". ", ".\n\n"), encoding="utf-8")
+    words = read((lines,), "wordpiece", 60, 16)
+    tokenizer = words.vocabulary.tokenizer
+    whole = torch.cat((words.train, *words.held_out))
+    assert (whole == tokenizer.sep_token_id).sum() == 50
+    ids, labels = words.batch(seed=0, step=1, batch=200, seq_len=16)
+    assert (ids[:, 0] == tokenizer.cls_token_id).all()
+    asked = labels[labels != IGNORED]
+    assert asked.min() >= 5 and len(asked) == pytest.approx(0.15 * 200 * 15, rel=0.2)
+    assert (ids[labels != IGNORED] == tokenizer.mask_token_id).float().mean() > 0.7
+
+
+def test_gaps_stand_below_each_other(script: ModuleType) -> None:
+    from mlm.gaps import table
+
+    said = table(["a", "long", "one"], ["a", "rotary", "one"], [0, 1, 0], [1, 0, 1], " ")
+    assert said == [
+        "  original  a long   one",
+        "  masked    a ____   one",
+        "  filled    a rotary one",
+        "              x",
+        "",
+    ]
+
+
+def test_held_out_text_is_never_in_a_batch(script: ModuleType) -> None:
+    from mlm.characters import MASK
+    from mlm.text import IGNORED, read
+
+    text = read((), "char", 0, 64)
     assert sum(map(len, text.held_out)) == pytest.approx(len(text.train) / 9, rel=0.15)
-    train = text.vocabulary.show(text.train)
-    assert not any(text.vocabulary.show(block[:64]) in train for block in text.held_out)
+    train = "".join(text.vocabulary.show(text.train))
+    assert not any("".join(text.vocabulary.show(block[:64])) in train for block in text.held_out)
     ids, labels = text.batch(seed=0, step=5, batch=64, seq_len=64)
     again, _ = text.batch(seed=0, step=5, batch=64, seq_len=64)
     asked = labels != IGNORED

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scripts_path import importable
 from tf_bundle import write
 from torch import Tensor, nn
 from twins import randomise, small
 
 from roformer_ext import RoFormerForMaskedLM, RoFormerModel
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 _AROUND = {
     "bert/embeddings/word_embeddings": "embeddings.word_embeddings.weight",
@@ -80,11 +78,10 @@ SIM: dict[str, Any] = {"prefix_lm": True, "pooler_activation": "linear", "eos_to
 def converter() -> Iterator[Any]:
     """The script as a module; it finds its parts beside itself, as when it is run."""
     pytest.importorskip("tqdm")
-    sys.path.insert(0, str(SCRIPTS))
-    import convert_tf
+    with importable():
+        import convert_tf
 
-    yield convert_tf
-    sys.path.remove(str(SCRIPTS))
+        yield convert_tf
 
 
 def masked_lm(dtype: torch.dtype = torch.float32, **fields: Any) -> RoFormerForMaskedLM:

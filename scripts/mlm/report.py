@@ -1,8 +1,7 @@
 """The curves as a CSV, as a plot in the manner of the paper's Fig. 3, and as a table.
 
 The one idea: whatever came out is shown, with its seed; the order is that of the losses, and no
-scheme is favoured. Colours are those of Okabe and Ito, which stay apart for colour-blind eyes, and
-each curve carries its name and its last value, so no legend has to be matched.
+scheme is favoured. Each curve carries its name and its last value, so no legend has to be matched.
 """
 
 from __future__ import annotations
@@ -12,13 +11,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from loop import colours
+
 from mlm.run import Row
 
 COLOURS = {
-    "rotary": "#0072B2",
-    "learned": "#D55E00",
-    "sinusoidal": "#009E73",
-    "none": "#555555",
+    "rotary": colours.BLUE,
+    "learned": colours.ORANGE,
+    "sinusoidal": colours.GREEN,
+    "none": colours.GREY,
 }
 DASHES = {"rotary": "-", "learned": "--", "sinusoidal": "-.", "none": ":"}
 FULL_NAMES = {

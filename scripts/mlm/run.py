@@ -3,28 +3,23 @@
 The one idea: a run takes everything that could differ between position schemes from its plan.
 Random numbers are seeded by (seed, step) each time, so dropout is equal in every run of a step,
 and a resumed run equals an uninterrupted one bit for bit on the same machine.
-AdamW without decay on biases and norms, warm-up, then a cosine to zero.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from loop.optimizer import adamw, learning_rate, precision, seed_step, update
+from torch import Tensor
 
 from mlm.text import IGNORED
 from roformer_ext import RoFormerForMaskedLM
 
-WARM_UP_SHARE = 0.06
 VALIDATIONS = 20
-WEIGHT_DECAY = 0.01
-LARGEST_GRADIENT_NORM = 1.0
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -40,12 +35,6 @@ class Plan:
     dtype: str
     device: torch.device
     compile: bool
-
-    def learning_rate(self, step: int) -> float:
-        warm_up = max(1, round(self.steps * WARM_UP_SHARE))
-        if step < warm_up:
-            return self.lr * (step + 1) / warm_up
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (self.steps - warm_up)))
 
     def validates_after(self, step: int) -> bool:
         """Whether validation follows once step steps are done; always at both ends."""
@@ -69,33 +58,22 @@ class Run:
         self.plan = plan
         self.model = model.to(plan.device)
         self.forward: Callable[..., Any] = torch.compile(model) if plan.compile else model
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        decayed = [weight for weight in trained if weight.ndim > 1]
-        others = [weight for weight in trained if weight.ndim <= 1]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": WEIGHT_DECAY},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.optimizer = adamw(model)
         self.loss = torch.zeros((), device=plan.device)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=plan.device)
         self.steps_summed = 0
 
     def precision(self) -> torch.autocast:
-        dtype = DTYPES[self.plan.dtype]
-        return torch.autocast(self.plan.device.type, dtype, enabled=dtype != torch.float32)
+        return precision(self.plan.device, self.plan.dtype)
 
     def step(self, step: int, ids: Tensor, labels: Tensor) -> None:
-        torch.manual_seed(self.plan.seed * 1_000_003 + step)
+        seed_step(self.plan.seed, step)
         self.model.train()
         with self.precision():
             loss = self.forward(ids, labels=labels).loss
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT_NORM)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate(step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        rate = learning_rate(step, self.plan.steps, self.plan.lr)
+        update(self.model, self.optimizer, rate)
         self.loss = loss.detach()
         self.loss_sum += self.loss
         self.steps_summed += 1

@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from loop.architecture import ARCHITECTURES
+from loop.command import (
+    BadSetting,
+    add_machine,
+    device,
+    option,
+    require_dropout,
+    require_positive,
+)
 
-from mlm import BadSetting, positions
-from mlm.run import DTYPES
+from mlm import positions
+from mlm.text import KINDS
 
 
 class Size(NamedTuple):
-    """A model, and what its training takes where no option says otherwise."""
+    """What the training of a model of this size takes where no option says otherwise."""
 
-    layers: int
-    width: int
-    heads: int
     steps: int
     batch: int
     seq_len: int
@@ -31,9 +37,10 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "tiny": Size(2, 128, 4, steps=800, batch=16, seq_len=64, lr=2e-3),
-    "small": Size(6, 384, 6, steps=10_000, batch=32, seq_len=256, lr=5e-4),
-    "base": Size(12, 768, 12, steps=100_000, batch=64, seq_len=512, lr=1e-4),
+    "tiny": Size(steps=800, batch=16, seq_len=64, lr=2e-3),
+    "mini": Size(steps=2000, batch=64, seq_len=64, lr=1e-3),
+    "small": Size(steps=10_000, batch=32, seq_len=256, lr=5e-4),
+    "base": Size(steps=100_000, batch=64, seq_len=512, lr=1e-4),
 }
 
 
@@ -41,8 +48,9 @@ SIZES = {
 class Settings:
     """Every option under its own name, checked and with defaults filled in."""
 
-    text: Path | None
+    text: tuple[Path, ...]
     tokens: str
+    vocab_size: int
     positions: tuple[str, ...]
     size: str
     steps: int
@@ -59,16 +67,14 @@ class Settings:
 
     def fingerprint(self, digest: str) -> dict[str, str]:
         """What a checkpoint belongs to, option by option; digest stands for the text."""
-        names = ("size", "steps", "batch", "seq_len", "lr", "dropout", "seed", "dtype", "tokens")
+        names = ["size", "steps", "batch", "seq_len", "lr", "dropout", "seed", "dtype", "tokens"]
+        if self.tokens == "wordpiece":
+            names.append("vocab_size")
         return {
             "a text of digest": digest,
             "--positions": ",".join(self.positions),
             **{option(name): str(getattr(self, name)) for name in names},
         }
-
-
-def option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def parse(argv: list[str] | None, description: str) -> Settings:
@@ -78,29 +84,22 @@ def parse(argv: list[str] | None, description: str) -> Settings:
     for name in ("steps", "batch", "seq_len", "lr"):
         if given[name] is None:
             given[name] = getattr(size, name)
-        if not given[name] > 0:
-            raise BadSetting(f"{option(name)} must be above zero, got {given[name]}")
-    if not 0 <= given["dropout"] < 1:
-        raise BadSetting(f"--dropout must be at least 0 and below 1, got {given['dropout']}")
+    require_positive(given, "steps", "batch", "seq_len", "lr", "vocab_size")
+    require_dropout(given["dropout"])
+    given["text"] = tuple(given["text"])
     given["positions"] = tuple(dict.fromkeys(given["positions"].split(",")))
     for name in given["positions"]:
         if name not in positions.SCHEMES:
             raise BadSetting(
                 f"--positions must list some of {', '.join(positions.SCHEMES)}, got {name!r}"
             )
-    try:
-        given["device"] = torch.empty(0, device=given["device"]).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise BadSetting(
-            f"--device must name a device of this machine, got {given['device']} ({reason})"
-        ) from None
+    given["device"] = device(given["device"])
     return Settings(**given)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     sizes = "\n".join(
-        f"  {name:<6} {size.layers} layers x {size.width}, {size.heads} heads; "
+        f"  {name:<6} {ARCHITECTURES[name]}; "
         f"{size.steps:,} steps of {size.batch} x {size.seq_len} tokens, learning rate {size.lr:g}"
         for name, size in SIZES.items()
     )
@@ -112,8 +111,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group("what is learned")
     add = what.add_argument
-    add("--text", type=Path, metavar="FILE", help="text to learn (default: Python's help topics)")
-    add("--tokens", choices=("char", "byte"), default="char", help="default: %(default)s")
+    add(
+        "--text",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="texts to learn (default: Python's help topics)",
+    )
+    add(
+        "--tokens",
+        choices=KINDS,
+        default="char",
+        help="wordpiece: words and pieces of words, learned from the text; the model then comes "
+        "with a RoFormerTokenizer, for scripts/finetune.py (default: %(default)s)",
+    )
+    add("--vocab-size", type=int, default=8000, metavar="N", help="of wordpiece (default: 8000)")
     every = ",".join(positions.SCHEMES)
     add("--positions", default=every, metavar="LIST", help=f"some of {every} (default: all)")
     add("--size", choices=SIZES, default="tiny", help="model, see below (default: %(default)s)")
@@ -127,23 +140,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--dropout", type=float, default=0.0, metavar="P", help="default: %(default)s")
     add("--seed", type=int, default=0, metavar="N", help="of weights and batches (default: 0)")
 
-    where = parser.add_argument_group("where it runs")
-    add = where.add_argument
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    add("--device", default=device, metavar="NAME", help="default on this machine: %(default)s")
-    add(
-        "--dtype",
-        choices=DTYPES,
-        default="float32",
-        help="bfloat16 computes under autocast, the weights stay float32 (default: %(default)s)",
+    where = add_machine(parser, "runs/mlm")
+    where.add_argument(
+        "--compile", action="store_true", help="run the models through torch.compile"
     )
-    add("--compile", action="store_true", help="run the models through torch.compile")
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/mlm"),
-        metavar="DIR",
-        help="checkpoint and results; the same command goes on from there (default: %(default)s)",
-    )
-    add("--restart", action="store_true", help="start over, whatever the folder holds")
     return parser

@@ -8,21 +8,53 @@ Held-out tokens are never part of a training batch, and their masks are the same
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
+from loop.command import BadSetting
 from torch import Tensor
 
-from mlm import BadSetting
+from mlm.characters import Characters
+from mlm.pieces import Pieces
 
-SPECIALS = ("[PAD]", "[UNK]", "[MASK]")
-PAD, UNKNOWN, MASK = range(3)
+# What a token is, and what several of them are called.
+KINDS = {"char": "characters", "byte": "bytes", "wordpiece": "word pieces"}
 IGNORED = -100
 MASKED_SHARE = 0.15
 BLOCK = 4096
+
+
+class Vocabulary(Protocol):
+    """What is asked of tokens, whatever they are; ids below `specials` are no part of a text."""
+
+    @property
+    def mask(self) -> int: ...
+    @property
+    def specials(self) -> int: ...
+    @property
+    def joint(self) -> str:
+        """What stands between two tokens on a terminal."""
+
+    @property
+    def longest_passage(self) -> int: ...
+    @property
+    def longest_gap(self) -> int: ...
+    def __len__(self) -> int: ...
+    def encode(self, text: str) -> Tensor: ...
+    def window(self, ids: Tensor) -> Tensor: ...
+    def show(self, ids: Tensor) -> list[str]: ...
+    def passages(self, ids: Tensor) -> list[tuple[int, int]]: ...
+    def save(self, folder: Path) -> None: ...
+
+
+def load_vocabulary(folder: Path) -> Vocabulary:
+    """The vocabulary that was saved in a folder."""
+    from mlm import pieces
+
+    return (Pieces if (folder / pieces.FILE).exists() else Characters).load(folder)
 
 
 def help_topics() -> str:
@@ -42,54 +74,6 @@ def help_topics() -> str:
         for paragraph in topics[name].split("\n\n"):
             paragraphs.setdefault(" ".join(paragraph.split()), paragraph.strip("\n"))
     return "\n\n".join(paragraph for paragraph in paragraphs.values() if paragraph)
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """One id per byte or character; ids 0 to 2 are padding, unknown and mask.
-
-    Bytes are held as the characters of Latin-1; the symbols are sorted.
-    """
-
-    kind: str
-    symbols: tuple[str, ...]
-
-    @staticmethod
-    def of(kind: str, text: str) -> Vocabulary:
-        if kind == "byte":
-            return Vocabulary(kind, tuple(chr(byte) for byte in range(256)))
-        return Vocabulary(kind, tuple(sorted(set(text))))
-
-    def __len__(self) -> int:
-        return len(SPECIALS) + len(self.symbols)
-
-    def encode(self, text: str) -> Tensor:
-        """Ids, int64 [tokens]; a byte vocabulary takes its bytes decoded as Latin-1."""
-        points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        known = np.array([ord(symbol) for symbol in self.symbols], dtype=np.uint32)
-        places = np.searchsorted(known, points).clip(max=len(known) - 1)
-        ids = np.where(known[places] == points, places + len(SPECIALS), UNKNOWN)
-        return torch.from_numpy(ids.astype(np.int64))
-
-    def show(self, ids: Tensor) -> str:
-        """Exactly one printable character per token, for the terminal."""
-        shown = []
-        for number in ids.tolist():
-            symbol = self.symbols[number - len(SPECIALS)] if number >= len(SPECIALS) else "?"
-            if symbol.isspace():
-                symbol = " "
-            wide = self.kind == "byte" and not symbol.isascii()
-            shown.append("?" if wide or not symbol.isprintable() else symbol)
-        return "".join(shown)
-
-    def save(self, path: Path) -> None:
-        content = {"tokens": self.kind, "specials": SPECIALS, "symbols": self.symbols}
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-    @staticmethod
-    def load(path: Path) -> Vocabulary:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Vocabulary(content["tokens"], tuple(content["symbols"]))
 
 
 @dataclass(frozen=True)
@@ -116,48 +100,68 @@ class Text:
 
     def _mask(self, ids: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """BERT's rule: of 15 % chosen tokens 80 % become [MASK], 10 % any symbol, 10 % stay."""
+        ids, specials = self.vocabulary.window(ids), self.vocabulary.specials
         chosen = torch.rand(ids.shape, generator=random) < MASKED_SHARE
+        chosen &= ids >= specials
         fate = torch.rand(ids.shape, generator=random)
-        any_symbol = torch.randint(len(SPECIALS), len(self.vocabulary), ids.shape, generator=random)
-        masked = torch.where(chosen & (fate < 0.8), MASK, ids)
+        any_symbol = torch.randint(specials, len(self.vocabulary), ids.shape, generator=random)
+        masked = torch.where(chosen & (fate < 0.8), self.vocabulary.mask, ids)
         masked = torch.where(chosen & (fate >= 0.9), any_symbol, masked)
         return masked, torch.where(chosen, ids, IGNORED)
 
 
-def read(path: Path | None, kind: str, seq_len: int) -> Text:
-    """Load the help topics or a file, and hold out every tenth block of it.
+def read(
+    paths: Sequence[Path],
+    kind: str,
+    vocab_size: int,
+    seq_len: int,
+    known: Vocabulary | None = None,
+) -> Text:
+    """Load the help topics or some files, and hold out every tenth block of them.
 
-    Raises BadSetting when the file cannot be read, is not UTF-8 (characters only), or is too
-    short for one window of seq_len tokens on either side.
+    known: the vocabulary of a training that is taken up again; None makes one of this text.
+
+    Raises BadSetting when a file cannot be read, is not UTF-8 (bytes may be anything), or all are
+    too short for one window of seq_len tokens on either side.
     """
-    if path is None:
-        raw, source = help_topics().encode(), "help topics of Python (pydoc_data)"
+    if paths:
+        source = ", ".join(path.name for path in paths)
+        text = "\n".join(_read_file(path, kind) for path in paths)
     else:
-        source = str(path)
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise BadSetting(
-                f"--text must name a readable file, got {path} ({error.strerror})"
-            ) from None
-    try:
-        text = raw.decode("latin-1" if kind == "byte" else "utf-8")
-    except UnicodeDecodeError as error:
-        raise BadSetting(
-            f"--text must be UTF-8 for --tokens char, got a byte that is not at {error.start} of "
-            f"{path} (--tokens byte reads any file)"
-        ) from None
-    vocabulary = Vocabulary.of(kind, text)
-    block = min(BLOCK, len(text) // 10)
+        source = "help topics of Python (pydoc_data)"
+        text = help_topics()
+        if kind == "byte":
+            text = text.encode().decode("latin-1")
+    vocabulary = known or _vocabulary(text, kind, vocab_size)
+    ids = vocabulary.encode(text)
+    block = min(BLOCK, len(ids) // 10)
     if block < seq_len:
         raise BadSetting(
             f"--text must hold at least {10 * seq_len} tokens for --seq-len {seq_len}, "
-            f"got {len(text)} in {source}"
+            f"got {len(ids)} in {source}"
         )
-    blocks = vocabulary.encode(text).split(block)
+    blocks = ids.split(block)
     return Text(
         source,
         vocabulary,
         torch.cat([ids for number, ids in enumerate(blocks) if number % 10 != 9]),
         [ids for number, ids in enumerate(blocks) if number % 10 == 9],
     )
+
+
+def _vocabulary(text: str, kind: str, size: int) -> Vocabulary:
+    return Pieces.of(text, size) if kind == "wordpiece" else Characters.of(kind, text)
+
+
+def _read_file(path: Path, kind: str) -> str:
+    try:
+        return path.read_bytes().decode("latin-1" if kind == "byte" else "utf-8")
+    except OSError as error:
+        raise BadSetting(
+            f"--text must name a readable file, got {path} ({error.strerror})"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise BadSetting(
+            f"--text must be UTF-8 for --tokens {kind}, got a byte that is not at {error.start} of "
+            f"{path} (--tokens byte reads any file)"
+        ) from None

@@ -9,17 +9,16 @@ Ctrl-C and SIGTERM wait for the end of the step, where the runs are at one and t
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
+from loop.stop import StopRequest
 from torch import Tensor
 from tqdm import tqdm
 
@@ -64,28 +63,6 @@ class Training:
         self.rows = [Row(*values) for values in state["rows"]]
         for name, run in self.runs.items():
             run.load_state(state["runs"][name])
-
-
-class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; a second one kills."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-    wanted = False
-
-    def __enter__(self) -> StopRequest:
-        self.before = [signal.signal(number, self.hear) for number in self.SIGNALS]
-        return self
-
-    def hear(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
-        self.restore()
-
-    def restore(self) -> None:
-        for number, handler in zip(self.SIGNALS, self.before, strict=True):
-            signal.signal(number, handler)
-
-    def __exit__(self, *error: object) -> None:
-        self.restore()
 
 
 class ProgressBar:

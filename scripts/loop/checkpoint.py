@@ -3,7 +3,7 @@
 The one idea: a checkpoint belongs to the settings that made it. It is written beside the old one
 and renamed over it, so a kill at any moment leaves a whole file; it is read with
 ``weights_only=True``, so it can hold nothing but numbers, strings and tensors.
-Random numbers need no state of their own: each step seeds them anew (see ``training``).
+Random numbers need no state of their own: each step seeds them anew (see ``optimizer``).
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from typing import Any
 
 import torch
 
-from mlm import BadSetting
+from loop.command import BadSetting
 
 NAME = "checkpoint.pt"
+
+
+def exists(out: Path) -> bool:
+    """Whether the folder holds a training to go on with."""
+    return (out / NAME).exists()
+
+
+def drop(out: Path) -> None:
+    """Forget the training in a folder, if there is one."""
+    (out / NAME).unlink(missing_ok=True)
 
 
 def save(out: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
@@ -34,9 +44,9 @@ def load(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
     Raises BadSetting when the checkpoint was made with other settings, naming the first of them.
     """
-    path = out / NAME
-    if not path.exists():
+    if not exists(out):
         return None
+    path = out / NAME
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         made_with = content["settings"]
