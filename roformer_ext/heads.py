@@ -1,6 +1,6 @@
 """`RoFormerWithHead`: the encoder under the name that checkpoints give it, for a head to stand on.
 
-The idea: a head is a module that calls `self.roformer.encode`, says what it will read, and works
+The idea: a head is a module that calls `encode` of the encoder, says what it will read, and works
 on whatever layout comes back. What must stay true: the arguments that every head hands on are
 named once, in `EncoderOptions`, and a head's parameters start where `initialise` says.
 """
@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from torch import Tensor
 
 from .config import RoFormerConfig
+from .encoded import Encoded
 from .layer import initialise
 from .model import RoFormerModel
 from .pretrained import RoFormerPreTrained
@@ -45,6 +46,16 @@ class RoFormerWithHead(RoFormerPreTrained):
     def __init__(self, config: RoFormerConfig) -> None:
         super().__init__(config)
         self.roformer = RoFormerModel(config)
+
+    def encode_once(self, *inputs: Tensor | None, **options: Any) -> Encoded:
+        """`RoFormerModel.encode` for a head that reads its input once, so that a cache is no use.
+
+        ValueError with `use_cache=True`.
+        """
+        if options.pop("use_cache", None):
+            raise ValueError(f"use_cache must be False for {type(self).__name__}, got True")
+        encoded: Encoded = self.roformer.encode(*inputs, **options, use_cache=False)
+        return encoded
 
     def initialise_head(self) -> None:
         """Draw the weights of everything but the encoder."""

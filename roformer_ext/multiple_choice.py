@@ -108,7 +108,7 @@ class RoFormerForMultipleChoice(RoFormerWithHead):
                 for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
             )
         first = self.config.summary_type == "first"
-        encoded = self.roformer.encode(
+        encoded = self.encode_once(
             input_ids,
             attention_mask,
             token_type_ids,
@@ -116,7 +116,6 @@ class RoFormerForMultipleChoice(RoFormerWithHead):
             inputs_embeds,
             reads_first=first,
             reads_all=not first,
-            use_cache=False,
             **options,
         )
         scores = self.classifier(self.sequence_summary(encoded))

@@ -55,14 +55,13 @@ class RoFormerForQuestionAnswering(RoFormerWithHead):
             raise ValueError("cu_seqlens must be None, because answers are positions in a row")
         if (start_positions is None) != (end_positions is None):
             raise ValueError("start_positions and end_positions must be given together, got one")
-        encoded = self.roformer.encode(
+        encoded = self.encode_once(
             input_ids,
             attention_mask,
             token_type_ids,
             position_ids,
             inputs_embeds,
             reads_all=True,
-            use_cache=False,
             **options,
         )
         start_logits, end_logits = self.qa_outputs(encoded.hidden).unbind(-1)

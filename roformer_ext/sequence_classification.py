@@ -71,14 +71,13 @@ class RoFormerForSequenceClassification(RoFormerWithHead):
 
         With `cu_seqlens` B is the number of packed sequences.
         """
-        encoded = self.roformer.encode(
+        encoded = self.encode_once(
             input_ids,
             attention_mask,
             token_type_ids,
             position_ids,
             inputs_embeds,
             reads_first=True,
-            use_cache=False,
             **options,
         )
         logits = self.classifier(encoded.first())

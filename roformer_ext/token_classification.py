@@ -46,14 +46,13 @@ class RoFormerForTokenClassification(RoFormerWithHead):
             loss is the sum over this micro-batch divided by it; without it the mean over this
             micro-batch, NaN when it has no label.
         """
-        encoded = self.roformer.encode(
+        encoded = self.encode_once(
             input_ids,
             attention_mask,
             token_type_ids,
             position_ids,
             inputs_embeds,
             targets=labels,
-            use_cache=False,
             **options,
         )
         logits = self.classifier(self.dropout(encoded.hidden))

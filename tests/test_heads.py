@@ -67,6 +67,17 @@ def test_hidden_states_and_weights_come_when_asked_for(name: str) -> None:
 
 
 @every_head
+def test_there_is_no_cache(name: str) -> None:
+    """A decoder's neither; scripts that say so themselves are right."""
+    model, inputs = make(kind(name), is_decoder=True), SAMPLES[name]()
+    plain = model(**inputs)
+    assert "past_key_values" not in plain
+    torch.testing.assert_close(tuple(model(**inputs, use_cache=False)), tuple(plain))
+    with pytest.raises(ValueError, match=f"use_cache must be False for {name}, got True"):
+        model(**inputs, use_cache=True)
+
+
+@every_head
 def test_a_new_head_starts_as_the_encoder_does(name: str) -> None:
     torch.manual_seed(0)
     fields = small(initializer_range=0.5, summary_use_proj=True, num_labels=20)
