@@ -216,8 +216,9 @@ def conclude(settings: Settings, data: Data, training: Training) -> None:
         scores = {"this model": task.scores(judged, predictions), name: task.baseline(judged)[1]}
         print("\n" + report.table("test", scores))
     print(f"\nsome of the {kind} examples:\n")
-    for place in range(1, len(rows), max(1, len(rows) // SHOWN)):
-        for title, cell in zip(rows[0], rows[place], strict=True):
+    titles, *others = rows
+    for row in others[:: -(-len(others) // SHOWN)]:
+        for title, cell in zip(titles, row, strict=True):
             if cell or title == "prediction":
                 print(f"  {title:<12} {cell}")
         print()

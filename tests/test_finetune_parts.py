@@ -232,6 +232,18 @@ def test_the_likeliest_answer_is_the_best_allowed_pair(tokenizer: Any) -> None:
         assert (start, stop) == (row.spans[first][0], row.spans[last][1])
 
 
+def test_the_surest_window_answers(tokenizer: Any) -> None:
+    asked = Question("who?", CONTEXT, ("Bob",), 9)
+    task = Answers(tokenizer, 16, [asked])
+    rows = task.rows([asked])
+    for surest, row in enumerate(rows):
+        outputs = [torch.zeros(2, len(each)) for each in rows]
+        place = row.spans.index(next(span for span in row.spans if span[1]))
+        outputs[surest][:, place] = 9.0
+        start, stop = row.spans[place]
+        assert task.predictions([asked], rows, outputs) == [CONTEXT[start:stop]]
+
+
 def test_no_answer_needs_every_window(tokenizer: Any) -> None:
     asked = Question("why?", CONTEXT, (), None)
     task = Answers(tokenizer, 16, [asked])

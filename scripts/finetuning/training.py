@@ -217,7 +217,7 @@ def _bar(training: Training) -> Any:
     return tqdm(
         total=training.steps,
         initial=training.progress.step,
-        unit=" steps",
+        unit="step",
         dynamic_ncols=True,
         mininterval=0.3 if sys.stderr.isatty() else 10.0,
         bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}{postfix}",
