@@ -12,7 +12,8 @@ Results and gradients are checked against transformers' RoFormer with the same w
 anybody is timed. The allocator is that of a user, and in a process of its own (`keep`:
 MALLOC_MMAP_MAX_=0, MALLOC_TRIM_THRESHOLD_=100000000000) one that gives nothing back, so that nobody
 pays page faults. Figures are ratios within one run; times are of this machine. A missed target is
-marked, and is not an error.
+marked, and is not an error. Where a CPU has no bfloat16 products, training in it takes ten minutes
+more: leave it out with --cases '^(?!train bfloat16)'.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from loop.command import STOPPED, BadSetting, run
 from roformer_ext import RoFormerTokenizer, build_info
 
 BEST, LEARNED = "best", "tokenizer"
-SHOWN = 4
 
 
 class Data(NamedTuple):
@@ -215,13 +214,7 @@ def conclude(settings: Settings, data: Data, training: Training) -> None:
     if data.test:
         scores = {"this model": task.scores(judged, predictions), name: task.baseline(judged)[1]}
         print("\n" + report.table("test", scores))
-    print(f"\nsome of the {kind} examples:\n")
-    titles, *others = rows
-    for row in others[:: -(-len(others) // SHOWN)]:
-        for title, cell in zip(titles, row, strict=True):
-            if cell or title == "prediction":
-                print(f"  {title:<12} {cell}")
-        print()
+    print(f"\nsome of the {kind} examples:\n\n{report.some(rows)}")
     print(f"model        {out / BEST}")
     print(f"scores       {out / 'scores.png'}, {out / 'scores.csv'}")
     print(f"predictions  {out / 'predictions.csv'}")

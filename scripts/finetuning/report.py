@@ -15,6 +15,8 @@ from loop import colours
 
 from finetuning.training import Point
 
+EXAMPLES = 4
+
 
 def write_points(points: Sequence[Point], path: Path) -> None:
     """One line for each evaluation of the dev examples."""
@@ -40,6 +42,18 @@ def table(name: str, scores: Mapping[str, Mapping[str, float]]) -> str:
     for who, found in scores.items():
         numbers = "".join(f"{shown(found[metric]):>13}" for metric in metrics)
         lines.append(f"  {who:<{width}}{numbers}")
+    return "\n".join(lines)
+
+
+def some(rows: Sequence[Sequence[str]]) -> str:
+    """A few of the predictions for a person to read; the first row has the titles."""
+    titles, *others = rows
+    lines = []
+    for row in others[:: -(-len(others) // EXAMPLES)]:
+        for title, cell in zip(titles, row, strict=True):
+            if cell or title == titles[-1]:
+                lines.append(f"  {title:<12} {cell}")
+        lines.append("")
     return "\n".join(lines)
 
 
