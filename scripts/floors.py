@@ -18,16 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FLOOR = {"core": 0, "cpu": 1, "cuda": 1, "io": 1, "ops": 2, "nn": 3, "python": 4}
-# A public header counts as the folder that it is named after, else as ops.
+# A public header counts as the folder that it is named after or that this table says, else as ops.
 PUBLIC = "include/roformer_ext"
+PUBLIC_FOLDER = {"export": "core", "config": "io", "encoder": "nn"}
 # What of tests/csrc mirrors no folder of csrc, and the floor whose rules it follows.
-TEST_FOLDER = {"main.cpp": "core", "bench": "ops"}
+TEST_FOLDER = {"main.cpp": "core", "catch.h": "core", "bench": "ops"}
 SOURCE = {".h", ".hpp", ".cuh", ".cpp", ".cc", ".cu"}
 
 TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 PYTHON = re.compile(
     r"(Python\.h|pybind11/|torch/(extension|python)\.h|torch/csrc/(.*/)?(python_\w+|pybind\w*)\.h)"
 )
+ENCODER = re.compile(r"torch/(torch\.h|(nn|optim|serialize)([/.]|$))")
 CUDA = re.compile(r"(cuda|cuda_\w+|cooperative_groups|mma)\.h$|(cub|thrust|cuda/std)/")
 # Compiled once per instruction set, so an inline function of the standard library would be linked
 # once for all of them, perhaps in the form that this machine cannot run.
@@ -107,7 +109,7 @@ def folder(csrc: Path, path: Path) -> str | None:
         return None
     if "/".join(parts[:2]) == PUBLIC:
         name = parts[2].split(".")[0]
-        return name if name in FLOOR else "ops"
+        return PUBLIC_FOLDER.get(name, name if name in FLOOR else "ops")
     if root != csrc and (len(parts) == 1 or parts[0] not in FLOOR):
         return TEST_FOLDER.get(parts[0])
     return parts[0] if parts[0] in FLOOR and len(parts) > 1 else None
@@ -136,6 +138,8 @@ def judge(csrc: Path, path: Path, quote: str, target: str) -> str | None:
         return f"includes <{target}>: Python and pybind11 begin at floor 4, {floor}"
     elif TORCH.match(target) and FLOOR[own] < FLOOR["ops"]:
         return f"includes <{target}>: torch headers begin at floor 2, {floor}"
+    elif ENCODER.match(target) and FLOOR[own] < FLOOR["nn"]:
+        return f"includes <{target}>: torch::nn belongs to floor 3, {floor}"
     elif TORCH.match(target) and path.suffix in {".cu", ".cuh"}:
         return f"includes <{target}> in a CUDA source: nvcc never sees a torch header"
     elif CUDA.match(target) and own in {"core", "cpu", "io"}:

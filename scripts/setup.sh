@@ -19,7 +19,7 @@ die() {
 }
 trap '[ $? = 0 ] || die "stopped before it was done; the reason is above"' EXIT
 
-# install_command WHAT: the command that installs compiler, python, headers, venv or catch2 here.
+# install_command WHAT: the command that installs compiler, python, headers, venv, catch2 or json here.
 install_command() {
   local manager version=3
   if [ -n "${PYTHON:-}" ]; then
@@ -34,20 +34,26 @@ install_command() {
     apt-get:headers) echo "apt-get install -y python$version-dev" ;;
     apt-get:venv) echo "apt-get install -y python$version-venv" ;;
     apt-get:catch2) echo "apt-get install -y catch2" ;;
+    apt-get:json) echo "apt-get install -y nlohmann-json3-dev" ;;
     dnf:compiler) echo "dnf install -y gcc-c++" ;;
     dnf:python | dnf:venv) echo "dnf install -y python3" ;;
     dnf:headers) echo "dnf install -y python$version-devel" ;;
     dnf:catch2) echo "dnf install -y catch-devel" ;;
+    dnf:json) echo "dnf install -y json-devel" ;;
     zypper:compiler) echo "zypper install -y gcc-c++" ;;
     zypper:headers) echo "zypper install -y python3-devel" ;;
     zypper:catch2) echo "zypper install -y Catch2-devel" ;;
+    zypper:json) echo "zypper install -y nlohmann_json-devel" ;;
     pacman:compiler) echo "pacman -S gcc" ;;
     pacman:catch2) echo "pacman -S catch2" ;;
+    pacman:json) echo "pacman -S nlohmann-json" ;;
     apk:compiler) echo "apk add g++" ;;
     apk:headers) echo "apk add python3-dev" ;;
     apk:catch2) echo "apk add catch2-3" ;;
+    apk:json) echo "apk add nlohmann-json" ;;
     brew:compiler) echo "brew install gcc" ;;
     brew:catch2) echo "brew install catch2" ;;
+    brew:json) echo "brew install nlohmann-json" ;;
     none:*) echo "the package manager of this system (wanted: $1)" ;;
     *) echo "$manager install python3" ;;
   esac
@@ -100,6 +106,15 @@ has_catch2() {
   done
   printf '#if !__has_include(<catch2/%s>) && !__has_include(<catch2/%s>)\n#error\n#endif\n' \
     catch.hpp catch_all.hpp | $CXX -x c++ -fsyntax-only - 2>/dev/null
+}
+
+has_json() {
+  local prefix
+  for prefix in $(tr ':;' '  ' <<<"${CMAKE_PREFIX_PATH:-}"); do
+    [ -f "$prefix/include/nlohmann/json.hpp" ] && return
+  done
+  printf '#if !__has_include(<nlohmann/json.hpp>)\n#error\n#endif\n' |
+    $CXX -x c++ -fsyntax-only - 2>/dev/null
 }
 
 # Sets PYTHON to the interpreter that a new .venv is made from. The newest torch needs Python 3.11.
@@ -174,7 +189,12 @@ set_up() {
   choose_python
   need compiler "a C++20 compiler with OpenMP is missing" has_compiler
   need headers "Python.h of $("$PYTHON" --version) is missing" has_python_header
-  case " $* " in *" test "*) need catch2 "Catch2 (version 2 or 3) is missing" has_catch2 ;; esac
+  case " $* " in
+    *" test "*)
+      need catch2 "Catch2 (version 2 or 3) is missing" has_catch2
+      need json "nlohmann-json is missing" has_json
+      ;;
+  esac
   install_missing build run "$@"
   build_extension
 }

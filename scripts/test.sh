@@ -49,7 +49,7 @@ parallel_pytest() {
 # pytest's status 5 says that no test is marked slow.
 slow_pytest() { parallel_pytest -m slow || [ $? = 5 ]; }
 
-export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON}"
+export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON -DROFORMER_EXT_ENCODER=ON}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 set_up test demo
 report+=("$(printf '%-20s %5d s' set-up $((SECONDS - BUILD_SECONDS)))")

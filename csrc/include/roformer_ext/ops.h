@@ -9,11 +9,7 @@
 #include <cstdint>
 #include <optional>
 
-#if defined(_WIN32)
-#define ROFORMER_EXT_API
-#else
-#define ROFORMER_EXT_API __attribute__((visibility("default")))
-#endif
+#include "roformer_ext/export.h"
 
 namespace roformer_ext {
 
