@@ -3,6 +3,7 @@
 from ._library import build_info, cmake_prefix_path
 from .causal_lm import RoFormerForCausalLM
 from .collate import PackingCollator, TokenBudgetSampler
+from .compile_mode import set_compile_mode
 from .config import RoFormerConfig
 from .masked_lm import RoFormerForMaskedLM
 from .model import RoFormerModel
@@ -36,4 +37,5 @@ __all__ = [
     "rope",
     "rope_",
     "rope_full_width",
+    "set_compile_mode",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _library  # noqa: F401  (loads the operators)
+from . import compile_mode  # loads the operators too
 
 _rope = torch.ops.roformer_ext.rope.default
 _rope_ = torch.ops.roformer_ext.rope_.default
@@ -63,6 +63,8 @@ def rope(
     Raises:
         RuntimeError: one sentence that names the argument, what was wanted and what came.
     """
+    if torch.compiler.is_dynamo_compiling():
+        compile_mode.enter(compile_mode.mode)
     return _rope(  # type: ignore[no-any-return]
         x,
         cos,
@@ -99,6 +101,8 @@ def rope_(
             requires grad, a view of one, an output of `unbind` or `split`). Nothing is written
             before every check has passed.
     """
+    if torch.compiler.is_dynamo_compiling():
+        compile_mode.enter(compile_mode.mode)
     return _rope_(  # type: ignore[no-any-return]
         x,
         cos,

@@ -44,7 +44,8 @@ INCLUDE = re.compile(r'\s*#\s*include\s*(?:(["<])([^">]+)[">]|(\w+))')
 # Lowest first; modules of one line do not know each other. The package's own name is the top.
 MODULES = [
     {"_C", "reference", "activations", "masked_loss", "outputs", "autocast", "cache"},
-    {"_library", "packing", "losses", "tensor_file"},
+    {"_library", "decomposition", "packing", "losses", "tensor_file"},
+    {"compile_mode"},
     {"ops", "mask", "encoded", "files"},
     {"rotary"},
     {"config"},
@@ -70,7 +71,9 @@ MODULES = [
     },
     {"segmentation", "vocabulary", "truncation", "token_batch"},
     {"encoding", "token_table"},
-    {"tokenizer", "collate", "export"},
+    {"tokenizer", "collate"},
+    {"export"},
+    {"onnx"},
     {"__init__"},
     {"hf"},
 ]
