@@ -73,7 +73,9 @@ void CheckpointParameters::finish() {
   }
   std::string unused;
   for (const auto& name : checkpoint_.unused) unused += (unused.empty() ? "" : ", ") + name;
-  if (!unused.empty()) TORCH_WARN(checkpoint_.path, " holds tensors without a use: ", unused);
+  if (!unused.empty()) {
+    TORCH_WARN(checkpoint_.path, " holds tensors without a use: ", unused);
+  }
 }
 
 const io::TensorView* CheckpointParameters::find(const std::string& name) const {

@@ -14,7 +14,7 @@ namespace roformer_ext::nn {
 namespace {
 
 // Refuses what would otherwise be computed as if the field had its default.
-const RoFormerConfig& checked(const RoFormerConfig& config) {
+RoFormerConfig checked(RoFormerConfig config) {
   config.check();
   if (config.attention != "softmax") {
     throw std::invalid_argument("attention must be 'softmax' in this version, got 'linear'");
