@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ImportError, OSError, ValueError) as error:
         print(f"export.py: {error}", file=sys.stderr)
         return 2
-    allowed = TOLERANCE.get(model.dtype if hasattr(model, "dtype") else torch.float32, 5e-2)
+    allowed = TOLERANCE.get(next(model.parameters()).dtype, 5e-2)
     verdict = "agrees with" if worst <= allowed else "DIFFERS from"
     print(
         f"{options.out} {verdict} the model: {worst:.1e} of the largest value (at most {allowed})"

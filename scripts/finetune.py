@@ -21,7 +21,7 @@ from finetuning.answers import Answers
 from finetuning.examples import Example, Question
 from finetuning.sentences import Classification, Regression, is_regression
 from finetuning.settings import Settings, parse
-from finetuning.task import Task
+from finetuning.task import Row, Task
 from finetuning.training import Plan, Reader, Training, train
 from loop import checkpoint
 from loop.command import STOPPED, BadSetting, run
@@ -65,7 +65,7 @@ def finetune(settings: Settings) -> int:
         device=settings.device,
     )
     training = Training(Reader(model.to(plan.device), tokenizer, task, plan), plan, rows, data.dev)
-    task.rows(data.test)
+    test_rows = task.rows(data.test)
     if settings.restart:
         checkpoint.drop(settings.out)
     state = checkpoint.load(settings.out, fingerprint)
@@ -91,7 +91,7 @@ def finetune(settings: Settings) -> int:
             "the same command goes on from there"
         )
         return STOPPED
-    conclude(settings, data, training)
+    conclude(settings, data, training, test_rows)
     return 0
 
 
@@ -190,7 +190,7 @@ def standing(settings: Settings, training: Training) -> str:
     return f"{settings.out} holds step {step:,}, going on (--restart starts over)"
 
 
-def conclude(settings: Settings, data: Data, training: Training) -> None:
+def conclude(settings: Settings, data: Data, training: Training, test_rows: list[Row]) -> None:
     """Plot, table, predictions of the best model."""
     out, task, points = settings.out, training.reader.task, training.progress.points
     best = training.progress.best(training.metric)
@@ -202,8 +202,10 @@ def conclude(settings: Settings, data: Data, training: Training) -> None:
     )
     model = task.model.from_pretrained(out / BEST).to(training.plan.device)
     reader = Reader(model, training.reader.tokenizer, task, training.plan)
-    judged, kind = (data.test, "test") if data.test else (data.dev, "dev")
-    predictions = reader.predictions(judged, task.rows(judged))
+    judged, judged_rows, kind = data.test, test_rows, "test"
+    if not data.test:
+        judged, judged_rows, kind = data.dev, training.dev_rows, "dev"
+    predictions = reader.predictions(judged, judged_rows)
     rows = task.table(judged, predictions)
     report.write_rows(rows, out / "predictions.csv")
     print(

@@ -14,6 +14,17 @@ import torch
 from torch import Tensor
 from twins import batch, gradients, randomise, same_gradients, small
 
+KINDS = (
+    "RoFormerModel",
+    "RoFormerForMaskedLM",
+    "RoFormerForCausalLM",
+    "RoFormerForSequenceClassification",
+    "RoFormerForTokenClassification",
+    "RoFormerForQuestionAnswering",
+    "RoFormerForMultipleChoice",
+)
+"""Every class of model."""
+
 
 def make(kind: Any, **fields: Any) -> Any:
     """A head of ours in float64 and eval mode, every weight random."""

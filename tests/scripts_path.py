@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +20,16 @@ def importable() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(SCRIPTS))
+
+
+def help_of(name: str) -> str:
+    """What a script says of itself, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

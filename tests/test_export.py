@@ -18,20 +18,14 @@ from typing import Any
 
 import pytest
 import torch
+from head_checks import KINDS as EVERY_KIND
 from torch import Tensor
 from twins import randomise, small
 
 import roformer_ext
 from roformer_ext import export
 
-OTHERS = (
-    "RoFormerModel",
-    "RoFormerForCausalLM",
-    "RoFormerForSequenceClassification",
-    "RoFormerForTokenClassification",
-    "RoFormerForQuestionAnswering",
-    "RoFormerForMultipleChoice",
-)
+OTHERS = [kind for kind in EVERY_KIND if kind != "RoFormerForMaskedLM"]
 KINDS = ("RoFormerForMaskedLM", *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS))
 LAYERS = 2
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from head_checks import KINDS
 from samples import SAMPLES
 from torch import Tensor, nn
 from twins import randomise, small
@@ -23,15 +24,6 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
-KINDS = (
-    "RoFormerModel",
-    "RoFormerForMaskedLM",
-    "RoFormerForCausalLM",
-    "RoFormerForSequenceClassification",
-    "RoFormerForTokenClassification",
-    "RoFormerForQuestionAnswering",
-    "RoFormerForMultipleChoice",
-)
 OTHER_LAYOUTS = (
     "bhsd", "bshd", "sbhd", "packed", "bsd", "sd", "ids_bs", "ids_sbhd", "rows_bsr",
 )  # fmt: skip

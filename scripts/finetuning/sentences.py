@@ -6,6 +6,7 @@ The one idea: both read the same rows, [CLS] A [SEP] B [SEP], and differ in what
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +33,7 @@ def is_regression(examples: Sequence[Sentences]) -> bool:
     return len(labels) > MOST_CLASSES or not all(label.strip("+- ").isdecimal() for label in labels)
 
 
-class _SentenceTask:
+class _SentenceTask(ABC):
     """What both have in common: the rows."""
 
     model = RoFormerForSequenceClassification
@@ -41,8 +42,9 @@ class _SentenceTask:
         self.tokenizer = tokenizer
         self.max_length = max_length
 
+    @abstractmethod
     def target(self, example: Sentences) -> int | float:
-        raise NotImplementedError
+        """What a label is to the head."""
 
     def outputs(self, output: Any) -> Tensor:
         logits: Tensor = output.logits

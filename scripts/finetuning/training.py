@@ -7,6 +7,7 @@ folder of the best model is whole before a checkpoint speaks of it.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
@@ -135,8 +136,7 @@ class Training:
     def rows_of(self, step: int) -> list[Row]:
         """Those of one step: each epoch has an order of its own."""
         epoch, place = divmod(step, self.steps_of_epoch)
-        random = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.rows), generator=random).tolist()
+        order = _order(len(self.rows), self.plan.seed * 1_000_003 + epoch)
         chosen = order[place * self.plan.batch : (place + 1) * self.plan.batch]
         return [self.rows[index] for index in chosen]
 
@@ -211,6 +211,13 @@ def train(training: Training, save_best: Callable[[], None], save: Callable[[], 
                 bar.set_postfix_str(_standing(training), refresh=False)
             bar.update(1)
     return True
+
+
+@functools.lru_cache(maxsize=1)
+def _order(rows: int, seed: int) -> list[int]:
+    """The places of all rows, shuffled; asked for at every step of an epoch."""
+    order: list[int] = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order
 
 
 def _bar(training: Training) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from head_checks import KINDS
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._functorch.aot_autograd import aot_module_simplified
@@ -26,15 +27,6 @@ from roformer_ext.compile_mode import compile_mode
 TEN_SHAPES = (
     (2, 9), (3, 17), (5, 8), (7, 30), (4, 13), (11, 6), (6, 25), (9, 12), (8, 21), (3, 50),
 )  # fmt: skip
-KINDS = (
-    "RoFormerModel",
-    "RoFormerForMaskedLM",
-    "RoFormerForCausalLM",
-    "RoFormerForSequenceClassification",
-    "RoFormerForTokenClassification",
-    "RoFormerForQuestionAnswering",
-    "RoFormerForMultipleChoice",
-)
 
 
 @pytest.fixture(autouse=True)
