@@ -19,6 +19,10 @@ from torch import Tensor
 IGNORED = -100
 """The label of a position that takes no part in a loss."""
 
+_TAGS = (torch.Tag.cudagraph_unsafe,)
+"""Both directions wait for the number of labels, which a CUDA graph must not do: Inductor records
+what comes before and what comes after."""
+
 _SLICE_ELEMENTS = 2**24
 """Logits of a slice if the weight is small: 64 MiB in float32, enough for an efficient product."""
 
@@ -49,6 +53,7 @@ def masked_cross_entropy(
     mutates_args=(),
     schema="(Tensor rows, Tensor weight, Tensor? bias, Tensor labels, bool mean, bool needs_grad)"
     " -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
 )
 def _forward(
     rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, mean: bool, needs_grad: bool
@@ -89,6 +94,7 @@ def _outputs(
     mutates_args=(),
     schema="(Tensor grad, Tensor rows, Tensor weight, Tensor? bias, Tensor labels, bool mean,"
     " Tensor slope, Tensor count) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
 )
 def _backward(
     grad: Tensor,

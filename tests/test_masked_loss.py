@@ -156,6 +156,11 @@ def test_the_backward_learns_the_number_of_labels_from_the_host() -> None:
     assert operator(rows, weight, bias, labels, True, True)[2].device.type == "cpu"
 
 
+def test_cuda_graphs_are_told_to_leave_both_directions_out() -> None:
+    for name in ("masked_cross_entropy", "masked_cross_entropy_backward"):
+        assert torch.Tag.cudagraph_unsafe in getattr(torch.ops.roformer_ext, name).default.tags
+
+
 def test_never_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masked_loss, "_slice_rows", lambda weight: 4)
     sizes, linear = [], F.linear
