@@ -82,6 +82,9 @@ _IN_PLACE: dict[Activation, Activation] = {
     torch.tanh: torch.tanh_,
 }
 
+# The derivatives of these are read from their results.
+_KNOWN_BY_RESULT = frozenset({linear, F.relu, torch.sigmoid, torch.tanh})
+
 
 def activation(name: str) -> Activation:
     """The function that `name` stands for; ValueError with the known names if there is none."""
@@ -95,3 +98,8 @@ def activation(name: str) -> Activation:
 def in_place(function: Activation) -> Activation:
     """`function`, written into its argument if torch can; for a tensor that nobody else reads."""
     return _IN_PLACE.get(function, function)
+
+
+def keeps_argument(function: Activation) -> bool:
+    """Whether the backward of `function` needs its argument, not its result."""
+    return function not in _KNOWN_BY_RESULT

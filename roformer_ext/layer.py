@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from .activations import activation, in_place
+from .activations import Activation, activation, in_place, keeps_argument
 from .attention import RoFormerCrossAttention, RoFormerSelfAttention, Rotation
 from .cache import CacheLayer
 from .config import RoFormerConfig
@@ -48,7 +49,7 @@ def initialise(module: nn.Module, deviation: float) -> None:
 
 
 class RoFormerResidual(nn.Module):
-    """Norm(dropout(W x) + residual): how both sublayers end."""
+    """Norm(dropout(W act(x)) + residual): how both sublayers end, `act` mostly not there."""
 
     def __init__(self, width: int, config: RoFormerConfig) -> None:
         super().__init__()
@@ -56,9 +57,22 @@ class RoFormerResidual(nn.Module):
         self.LayerNorm = norm(config.hidden_size, config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x is [B, S, width], residual and result are [B, S, C]."""
-        result: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
+    def forward(self, x: Tensor, residual: Tensor, activate: Activation | None = None) -> Tensor:
+        """x is [B, S, width], residual and result are [B, S, C].
+
+        activate: applied to x before W, and again in backward, so that its result is not kept.
+        """
+        if activate is None:
+            narrowed = self.dense(x)
+        else:
+            narrowed = checkpoint(
+                lambda x: self.dense(activate(x)),
+                x,
+                use_reentrant=False,
+                # A plain product draws nothing, and what asks for the state cannot be captured.
+                preserve_rng_state=type(self.dense) is not nn.Linear,
+            )
+        result: Tensor = self.LayerNorm(self.dropout(narrowed) + residual)
         return result
 
 
@@ -167,11 +181,27 @@ class RoFormerLayer(nn.Module):
         else:
             pieces = hidden.flatten(0, 1).chunk(self._number_of_pieces(hidden))
         if len(pieces) == 1:
-            result: Tensor = self.output(self.intermediate(hidden), hidden)
-            return result
+            return self._in_one_piece(hidden)
         # Pieces bound the memory of the widened activations and change no result.
         done = [self.output(self.intermediate(piece), piece) for piece in pieces]
         return torch.cat(done, dim=1 if self.chunk else 0).view_as(hidden)
+
+    def _in_one_piece(self, hidden: Tensor) -> Tensor:
+        widen = self.intermediate
+        result: Tensor
+        if (
+            torch.is_grad_enabled()
+            and keeps_argument(widen.activation)
+            and not is_traced(hidden)  # compilers decide themselves what they compute again
+            and not widen._forward_hooks
+            and not widen._forward_pre_hooks
+        ):
+            # A quarter of all that a layer keeps for its backward is the activation's result, and
+            # computing it again takes a hundredth of the time.
+            result = self.output(widen.dense(hidden), hidden, widen.activation)
+        else:
+            result = self.output(widen(hidden), hidden)
+        return result
 
     def _number_of_pieces(self, hidden: Tensor) -> int:
         """So many that the widened activations of one fit into `_WIDENED_BYTES`."""

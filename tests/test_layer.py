@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from twins import randomise, small
 
 from roformer_ext.layer import RoFormerLayer, initialise, norm
@@ -60,6 +62,56 @@ def test_hook_on_the_widening_sees_what_it_computed() -> None:
     with torch.no_grad():
         layer(torch.randn(2, 5, 32))
     assert kept[0].min() < -0.2  # below anything that gelu returns
+
+
+def _derivatives(layer: RoFormerLayer, x: Tensor) -> list[Tensor]:
+    """Those of the feed-forward sublayer: the first by x and its parameters, the second by x."""
+    x = x.clone().requires_grad_()
+    inputs = [x, *layer.intermediate.parameters(), *layer.output.parameters()]
+    first = torch.autograd.grad(layer._feed_forward(x).pow(3).sum(), inputs, create_graph=True)
+    (second,) = torch.autograd.grad(first[0].square().sum(), x)
+    return [*(grad.detach() for grad in first), second]
+
+
+@pytest.mark.parametrize("hidden_act", ["gelu", "silu", "relu", "tanh"])
+def test_backward_computes_the_activation_again(
+    hidden_act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result, which is as wide as its argument, is gone after forward; no bit changes."""
+    layer, x = RoFormerLayer(small(hidden_act=hidden_act)).double(), torch.randn(2, 5, 32).double()
+    function, results = layer.intermediate.activation, []
+
+    def watched(x: Tensor) -> Tensor:
+        result = function(x)
+        results.append(weakref.ref(result.untyped_storage()))
+        return result
+
+    if hidden_act in ("gelu", "silu"):
+        monkeypatch.setattr(layer.intermediate, "activation", watched)
+        y = layer(x)[0]
+        assert len(results) == 1 and results[0]() is None
+        y.sum().backward()
+        assert len(results) == 2
+    again = _derivatives(layer, x)
+    # With a hook there it is called as a whole, and what it returns is kept.
+    seen: list[Tensor] = []
+    layer.intermediate.register_forward_hook(lambda *call: seen.append(call[2]))
+    for actual, expected in zip(again, _derivatives(layer, x), strict=True):
+        assert torch.equal(actual, expected)
+    assert len(seen) == 1 and seen[0].shape == (2, 5, layer.widened)
+
+
+def test_products_that_draw_draw_the_same_in_backward() -> None:
+    layer, x = RoFormerLayer(small()).double(), torch.randn(2, 5, 32).double()
+    layer.output.dense = nn.Sequential(nn.Dropout(0.5), layer.output.dense)  # type: ignore[assignment]
+    gradients = []
+    for hooks in range(2):
+        if hooks:
+            layer.intermediate.register_forward_hook(lambda *call: None)
+        torch.manual_seed(0)
+        gradients.append(torch.autograd.grad(layer(x)[0].square().sum(), list(layer.parameters())))
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_rms_norm_has_no_gain() -> None:
