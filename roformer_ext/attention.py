@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .cache import CacheLayer
 from .config import RoFormerConfig
 from .mask import AttentionMask, PackedMask
+from .sharding import placed_as
 
 Rotation = Callable[[Tensor], Tensor]
 """Rotates a packed projection [B, S, 3, H, D] in place and returns it."""
@@ -250,7 +251,7 @@ def _read_three_projections(
             key = f"{prefix}{name}.{kind}"
             rows = state.pop(key, None)
             if rows is not None and rows.shape == thirds[index].shape:
-                thirds[index] = rows
+                thirds[index] = placed_as(rows, packed)
                 continue
             kept += 1
             if rows is None:

@@ -41,13 +41,34 @@ def of(operator: Any, x: Tensor) -> Any:
     cos, sin and ids that are plain tensors beside a DTensor count as replicated: they must be the
     same, and whole, on every device.
     """
-    return functools.partial(_on_mesh, operator) if hasattr(x, "device_mesh") else operator
+    return functools.partial(_on_mesh, operator) if is_dtensor(x) else operator
+
+
+def is_dtensor(x: Tensor) -> bool:
+    """Whether x is a DTensor, without the import that would define one."""
+    return hasattr(x, "device_mesh")
 
 
 def local(x: Tensor) -> Tensor:
     """What this device holds of x: x itself, unless it is a DTensor."""
     to_local = getattr(x, "to_local", None)
     return x if to_local is None else cast(Tensor, to_local())
+
+
+def whole(x: Tensor) -> Tensor:
+    """All of x on each device: x itself, unless it is a DTensor, whose devices must all call."""
+    full_tensor = getattr(x, "full_tensor", None)
+    return x if full_tensor is None else cast(Tensor, full_tensor())
+
+
+def placed_as(x: Tensor, other: Tensor) -> Tensor:
+    """x in the layout of `other`; a plain x, for a DTensor, must be whole on every device."""
+    if is_dtensor(x) or not is_dtensor(other):
+        return x
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(other, DTensor)
+    return distribute_tensor(x, other.device_mesh, other.placements, src_data_rank=None)
 
 
 @functools.cache

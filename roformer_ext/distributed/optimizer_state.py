@@ -54,7 +54,8 @@ def set_optimizer_state(
 ) -> None:
     """Load what `get_optimizer_state` returned, perhaps on another number of devices."""
     _refuse_flattened(options)
-    packed = {n for n, _ in model.named_parameters() if _names(n) != [n]}
+    # In one order on all devices, which join their pieces together.
+    packed = [name for name, _ in model.named_parameters() if _names(name) != [name]]
     whole = {part: name for name in packed for part in _names(name)}
     states = {name: s for name, s in state["state"].items() if name not in whole}
     for name in packed:

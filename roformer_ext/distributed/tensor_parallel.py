@@ -2,7 +2,7 @@
 
 The idea (Megatron, arXiv 1909.08053): a Linear divided by its output, then one divided by its
 input, whose partial results are summed; so a sublayer costs one sum in either direction. What must
-stay true: whole heads stay together, other parameters are replicated DTensors (an optimizer wants one
+stay true: heads stay whole, all other parameters are replicated DTensors (an optimizer wants one
 kind), and between modules tensors are plain, whole and equal on all devices.
 """
 
