@@ -63,6 +63,7 @@ def check_sample(name: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_sample_under_every_placement(ranks: Ranks, name: str) -> None:
     ranks.run(check_sample, name)
@@ -97,44 +98,78 @@ def forms(layout: str) -> list[str]:
 
 
 CASES = [
-    pytest.param(layout, dims, seq_dim, form, id=f"{layout}-{form}")
-    for dims, layouts in LAYOUTS.items()
+    pytest.param(layout, seq_dim, form, id=f"{layout}-{form}")
+    for layouts in LAYOUTS.values()
     for seq_dim, layout in layouts.items()
     for form in forms(layout)
 ]
 
 
 def check_rules(layout: str, seq_dim: int, form: str) -> None:
-    """Forward and backward, out of place, in place, with and without gradients of the tables."""
+    """Forward and backward: in place for x alone, out of place for x and the tables."""
     x, cos, sin, ids = inputs(layout, form)
     grad = torch.randn_like(x)
-    for of_x in [*map(Shard, range(x.dim())), Replicate(), Partial()]:
-        for in_place in (False, True):
-            for of_tables in (False, True):
-                leaves = [t.clone().requires_grad_() for t in (x, cos, sin)]
-                alone = roformer_ext.rope(*leaves, ids, seq_dim=seq_dim, interleaved=True)
-                alone.backward(grad)
-                given = spread(x, of_x).requires_grad_()
-                tables = [spread(t).requires_grad_(of_tables) for t in (cos, sin)]
-                places = None if ids is None else spread(ids)
-                covered = of_x != Shard(x.dim() - 1)
-                if in_place and not covered:
-                    continue
-                rope = roformer_ext.rope_ if in_place else roformer_ext.rope
-                middle = given * 1.0
-                result = rope(middle, *tables, places, seq_dim=seq_dim, interleaved=True)
-                assert not in_place or result is middle
-                same(result, alone.detach())
-                assert not covered or result.placements == (of_x,)
-                result.backward(spread(grad))
-                same(given.grad, leaves[0].grad)
-                if of_tables:
-                    for table, leaf in zip(tables, leaves[1:]):
-                        torch.testing.assert_close(table.grad.full_tensor(), leaf.grad)
+    options = {"seq_dim": seq_dim, "interleaved": True}
+    leaves = [t.clone().requires_grad_() for t in (x, cos, sin)]
+    alone = roformer_ext.rope(*leaves, ids, **options)
+    alone.backward(grad)
+    places = None if ids is None else spread(ids)
+    for of_x in [*map(Shard, range(x.dim() - 1)), Partial()]:
+        given = spread(x, of_x).requires_grad_()
+        middle = given * 1.0
+        result = roformer_ext.rope_(middle, spread(cos), spread(sin), places, **options)
+        assert result is middle and result.placements == (of_x,)
+        same(result, alone)
+        result.backward(spread(grad))
+        same(given.grad, leaves[0].grad)
+
+        given = spread(x, of_x).requires_grad_()
+        tables = [spread(t).requires_grad_() for t in (cos, sin)]
+        result = roformer_ext.rope(given, *tables, places, **options)
+        assert result.placements == (of_x,)
+        same(result, alone)
+        result.backward(spread(grad))
+        same(given.grad, leaves[0].grad)
+        for table, leaf in zip(tables, leaves[1:]):
+            torch.testing.assert_close(table.grad.full_tensor(), leaf.grad)
 
 
-@pytest.mark.parametrize(("layout", "dims", "seq_dim", "form"), CASES)
-def test_rules_need_no_communication(
-    ranks: Ranks, layout: str, dims: int, seq_dim: int, form: str
-) -> None:
+def check_uncovered() -> None:
+    """Channels cannot be split, nor heads that are counted: gathered first, or refused in place."""
+    x, cos, sin, ids = inputs("bshd", "ids")
+    for dim, options in ((3, {}), (2, {"heads": 3})):
+        expected = roformer_ext.rope(x, cos, sin, ids, seq_dim=1, **options)
+        given = spread(x, Shard(dim))
+        same(roformer_ext.rope(given, cos, sin, ids, seq_dim=1, **options), expected)
+        same(given, x)
+        with pytest.raises(RuntimeError, match="in-place operations that require placement"):
+            roformer_ext.rope_(given, cos, sin, ids, seq_dim=1, **options)
+        same(given, x)
+    tables = [spread(t).requires_grad_() for t in (cos, sin)]
+    expected = roformer_ext.rope(x, cos, sin, ids, seq_dim=1)
+    turned = roformer_ext.rope_(spread(x, Shard(1)) * 1.0, *tables, ids, seq_dim=1)
+    same(turned, expected)
+
+
+def test_what_no_rule_covers(ranks: Ranks) -> None:
+    ranks.run(check_uncovered)
+
+
+def check_rotary_module() -> None:
+    """`RotaryEmbedding` makes plain tables, longer than the sequence after a first call."""
+    rotary = roformer_ext.RotaryEmbedding(DIM, max_position=40)
+    q, k = torch.randn(2, BATCH, HEADS, SEQ, DIM)
+    expected = rotary(q, k)
+    for dim in range(3):
+        for result, alone in zip(rotary(spread(q, Shard(dim)), spread(k, Shard(dim))), expected):
+            assert result.placements == (Shard(dim),)
+            same(result, alone)
+
+
+def test_rotary_embedding_takes_dtensors(ranks: Ranks) -> None:
+    ranks.run(check_rotary_module)
+
+
+@pytest.mark.parametrize(("layout", "seq_dim", "form"), CASES)
+def test_rules_need_no_communication(ranks: Ranks, layout: str, seq_dim: int, form: str) -> None:
     ranks.run(check_rules, layout, seq_dim, form)
