@@ -22,17 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "scripts" / "train_mlm.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 FEW = ["--batch", "5", "--seq-len", "32", "--device", "cpu", "--positions", "rotary,learned"]
-    "--batch",
-    "5",
-    "--seq-len",
-    "32",
-    "--device",
-    "cpu",
-    "--positions",
-    "rotary,learned",
-    "--size",
-    "tiny",
-]
 
 
 def start(out: Path, processes: int, *more: str, **options: Any) -> subprocess.Popen[str]:
