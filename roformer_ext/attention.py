@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from .cache import CacheLayer
 from .config import RoFormerConfig
 from .mask import AttentionMask, PackedMask
+from .sharding import placed_as
 
 Rotation = Callable[[Tensor], Tensor]
 """Rotates a packed projection [B, S, 3, H, D] in place and returns it."""
 
-_PROJECTIONS = ("query", "key", "value")
+PROJECTIONS = ("query", "key", "value")
 
 
 class Projection(NamedTuple):
@@ -66,7 +67,8 @@ class RoFormerSelfAttention(nn.Module):
 
     def _projection(self, index: int) -> Projection:
         weight, bias = self.qkv.weight, self.qkv.bias
-        return Projection(weight.chunk(3)[index], None if bias is None else bias.chunk(3)[index])
+        rows = thirds_of(weight)[index]
+        return Projection(rows, None if bias is None else thirds_of(bias)[index])
 
     def forward(
         self,
@@ -89,13 +91,7 @@ class RoFormerSelfAttention(nn.Module):
         if rotate is not None:
             packed = rotate(packed)
         dropout = self.dropout_prob if self.training else 0.0
-        if mask is not None and mask.packed is not None:
-            return _attend_packed(packed, mask.packed, mask.causal, dropout).flatten(2), None
-        query, key, value = (part.transpose(1, 2) for part in packed.unbind(2))
-        if cache is not None:
-            key, value = cache.append(key, value)
-        context, weights = _attend(query, key, value, mask, dropout, output_attentions)
-        return context.transpose(1, 2).reshape(batch, seq, width), weights
+        return attend_to_itself(packed, mask, cache, dropout, output_attentions)
 
 
 class RoFormerCrossAttention(nn.Module):
@@ -135,6 +131,35 @@ class RoFormerCrossAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         batch, seq, width = x.shape
         return x.view(batch, seq, self.num_heads, width // self.num_heads).transpose(1, 2)
+
+
+def attend_to_itself(
+    packed: Tensor,
+    mask: AttentionMask | None,
+    cache: CacheLayer | None,
+    dropout: float,
+    output_attentions: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """[B, S, 3, H, D], rotated, to [B, S, H * D] and the weights, None unless asked for."""
+    if mask is not None and mask.packed is not None:
+        return _attend_packed(packed, mask.packed, mask.causal, dropout).flatten(2), None
+    query, key, value = (part.transpose(1, 2) for part in packed.unbind(2))
+    if cache is not None:
+        key, value = cache.append(key, value)
+    context, weights = _attend(query, key, value, mask, dropout, output_attentions)
+    return context.transpose(1, 2).flatten(2), weights
+
+
+def thirds_of(packed: Tensor) -> tuple[Tensor, ...]:
+    """The rows of q, k and v of a packed weight or bias: views, or of a sharded one copies that are
+    sharded as it is, for which all its devices must call this.
+    """
+    thirds = packed.chunk(3)
+    placements = getattr(packed, "placements", None)
+    if placements is not None:
+        # A piece of the packed rows is no piece of a third, so they come out replicated.
+        thirds = tuple(rows.redistribute(placements=placements) for rows in thirds)  # type: ignore[attr-defined]
+    return thirds
 
 
 def _attend(
@@ -203,7 +228,7 @@ def _write_three_projections(
     for kind in ("weight", "bias"):
         packed = state.pop(f"{prefix}qkv.{kind}", None)
         if packed is not None:
-            for name, rows in zip(_PROJECTIONS, packed.chunk(3)):
+            for name, rows in zip(PROJECTIONS, thirds_of(packed)):
                 state[f"{prefix}{name}.{kind}"] = rows
 
 
@@ -220,13 +245,13 @@ def _read_three_projections(
     """Pack the three names; one that is missing or misshapen is reported, its rows stay."""
     assert isinstance(module, RoFormerSelfAttention)
     for kind, packed in module.qkv.named_parameters():
-        thirds = list(packed.detach().chunk(3))
+        thirds = list(thirds_of(packed.detach()))
         kept = 0
-        for index, name in enumerate(_PROJECTIONS):
+        for index, name in enumerate(PROJECTIONS):
             key = f"{prefix}{name}.{kind}"
             rows = state.pop(key, None)
             if rows is not None and rows.shape == thirds[index].shape:
-                thirds[index] = rows
+                thirds[index] = placed_as(rows, packed)
                 continue
             kept += 1
             if rows is None:

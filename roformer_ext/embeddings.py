@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .activations import activation
 from .config import RoFormerConfig
 from .layer import norm
+from .sharding import local
 
 
 class RoFormerEmbeddings(nn.Module):
@@ -40,7 +41,7 @@ class RoFormerEmbeddings(nn.Module):
         """Embed ids [B, S], or take word embeddings [B, S, E]; tokens without a type are type 0."""
         words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         if token_type_ids is None:
-            term = self.token_type_embeddings.weight[0]
+            term = local(self.token_type_embeddings.weight)[0]
         else:
             term = self.token_type_embeddings(token_type_ids)
         if self.position_term is not None:

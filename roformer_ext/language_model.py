@@ -19,6 +19,7 @@ from .config import RoFormerConfig
 from .heads import RoFormerWithHead
 from .masked_loss import IGNORED, masked_cross_entropy
 from .predictions import RoFormerLanguageModelHead
+from .sharding import local
 from .variants import BODY, DECODER, WORDS
 
 TIED_WORDS = f"{BODY}{WORDS}"
@@ -87,10 +88,9 @@ class RoFormerLanguageModel(RoFormerWithHead):
         rows = self.cls.predictions.transform(rows)
         decoder = self.cls.predictions.decoder
         dtype = compute_dtype(rows)
-        bias = None if decoder.bias is None else decoder.bias.to(dtype)
-        return masked_cross_entropy(
-            rows.to(dtype), decoder.weight.to(dtype), bias, targets, mean=mean
-        )
+        weight = local(decoder.weight).to(dtype)
+        bias = None if decoder.bias is None else local(decoder.bias).to(dtype)
+        return masked_cross_entropy(rows.to(dtype), weight, bias, targets, mean=mean)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RoFormerLanguageModel:
         # `to_empty` gives each name a parameter of its own.

@@ -261,14 +261,18 @@ class RoFormerModel(RoFormerPreTrained):
             inputs.rows, inputs.position_ids, device=hidden.device, exact=inputs.exact
         )
         return functools.partial(
-            rope_,
+            _rotate,
             cos=cos,
             sin=sin,
             position_ids=ids,
             interleaved=self.rotary.interleaved,
-            seq_dim=1,
-            heads=(3 if self.config.rotary_value else 2) * self.config.num_attention_heads,
+            parts=3 if self.config.rotary_value else 2,
         )
+
+
+def _rotate(packed: Tensor, *, parts: int, **rows: Any) -> Tensor:
+    """Rotate the first `parts` of q, k and v, whatever number of heads this device has."""
+    return rope_(packed, **rows, seq_dim=1, heads=parts * packed.shape[3])
 
 
 def _refuse_missing_features(config: RoFormerConfig) -> None:

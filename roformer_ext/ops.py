@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import compile_mode  # loads the operators too
+from . import compile_mode, sharding  # the first loads the operators too
 
 _rope = torch.ops.roformer_ext.rope.default
 _rope_ = torch.ops.roformer_ext.rope_.default
@@ -65,7 +65,8 @@ def rope(
     """
     if torch.compiler.is_dynamo_compiling():
         compile_mode.enter(compile_mode.mode)
-    return _rope(  # type: ignore[no-any-return]
+    operator = _rope if type(x) is Tensor else sharding.of(_rope, x)
+    return operator(  # type: ignore[no-any-return]
         x,
         cos,
         sin,
@@ -103,7 +104,8 @@ def rope_(
     """
     if torch.compiler.is_dynamo_compiling():
         compile_mode.enter(compile_mode.mode)
-    return _rope_(  # type: ignore[no-any-return]
+    operator = _rope_ if type(x) is Tensor else sharding.of(_rope_, x)
+    return operator(  # type: ignore[no-any-return]
         x,
         cos,
         sin,
@@ -140,7 +142,8 @@ def rope_full_width(
     known to repeat, `rope` with `cos[..., :R]` (or `cos[..., ::2]` when interleaved), which is a
     view, does the same faster.
     """
-    return _rope_full_width(  # type: ignore[no-any-return]
+    operator = _rope_full_width if type(x) is Tensor else sharding.of(_rope_full_width, x)
+    return operator(  # type: ignore[no-any-return]
         x,
         cos,
         sin,

@@ -66,6 +66,9 @@ class RoFormerPreTrained(nn.Module):
         directory: made if missing; weights and a config.json in it are replaced at the end of a
             complete save, other files stay.
         max_shard_size: bytes of tensors to a file, or a text like "200MB".
+
+        All devices must call it for a model that is divided among them (FSDP2, tensor parallelism);
+        the first one writes whole tensors.
         """
         save_model(self, directory, max_shard_size=max_shard_size)
 

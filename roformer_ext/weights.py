@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .config import RoFormerConfig
 from .files import read_config, read_tensors, write_checkpoint
 from .position_table import TABLE, position_table
+from .sharding import is_dtensor, whole
 from .variants import BODY, configuration, parts, without_extras
 
 _SHOWN = 8
@@ -66,15 +67,20 @@ def save_model(model: Any, directory: str | os.PathLike[str], *, max_shard_size:
     config: RoFormerConfig = model.config
     state: dict[str, Tensor] = {}
     stand_ins = model.stand_ins()
-    for name, tensor in model.state_dict().items():
+    found = model.state_dict()
+    divided = any(map(is_dtensor, found.values()))
+    for name, tensor in found.items():
         if stand_ins.get(name) not in state:
-            state[name] = tensor
+            state[name] = whole(tensor).cpu() if divided else tensor
     prefix = "" if model.body is model else BODY
     state[f"{prefix}{TABLE}"] = position_table(config, config.max_position_embeddings)
     fields = {name: value for name, value in config.to_dict().items() if name != "torch_dtype"}
     dtype = str(next(iter(model.parameters())).dtype).removeprefix("torch.")
     fields |= {"architectures": [type(model).__name__], "dtype": dtype}
-    write_checkpoint(directory, fields, state, max_shard_size=max_shard_size)
+    if not divided or torch.distributed.get_rank() == 0:
+        write_checkpoint(directory, fields, state, max_shard_size=max_shard_size)
+    if divided:
+        torch.distributed.barrier()
 
 
 def _build(model_class: type[Any], config: RoFormerConfig) -> Any:

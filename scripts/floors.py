@@ -45,7 +45,7 @@ INCLUDE = re.compile(r'\s*#\s*include\s*(?:(["<])([^">]+)[">]|(\w+))')
 MODULES = [
     {"_C", "reference", "activations", "masked_loss", "outputs", "autocast", "cache"},
     {"_library", "decomposition", "packing", "losses", "tensor_file"},
-    {"compile_mode"},
+    {"compile_mode", "sharding"},
     {"ops", "mask", "encoded", "files"},
     {"rotary"},
     {"config"},
@@ -72,7 +72,7 @@ MODULES = [
     {"segmentation", "vocabulary", "truncation", "token_batch"},
     {"encoding", "token_table"},
     {"tokenizer", "collate"},
-    {"export"},
+    {"export", "distributed"},
     {"onnx"},
     {"__init__"},
     {"hf"},

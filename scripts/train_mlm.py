@@ -5,6 +5,8 @@ sinusoidal and no positions, in lockstep on equal text, masks, weights and learn
 curves (loss.csv, loss.png) and the rotary model (rotary/, for from_pretrained) in the output
 folder, and lets that model fill gaps in held-out sentences. With --tokens wordpiece the model comes
 with a tokenizer and can be fine-tuned. Run it again after an interruption, and it goes on.
+`torchrun --nproc-per-node 2 scripts/train_mlm.py ...` divides every batch among two processes, for
+the same curves.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import torch
 from loop import checkpoint
 from loop.architecture import ARCHITECTURES, configuration
 from loop.command import STOPPED, run
+from loop.ranks import Ranks, joined
 from mlm import gaps, positions, report
 from mlm.run import Plan, Run
 from mlm.settings import Settings, parse
-from mlm.text import KINDS, Text, load_vocabulary, read
+from mlm.text import KINDS, Text, Vocabulary, load_vocabulary, read
 from mlm.training import Training, train
 
 from roformer_ext import build_info
@@ -32,21 +35,33 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         settings = parse(argv, __doc__ or "")
-        folder, known = settings.out / VOCABULARY, None
-        if checkpoint.exists(settings.out) and folder.exists() and not settings.restart:
-            known = load_vocabulary(folder)
-        text = read(settings.text, settings.tokens, settings.vocab_size, settings.seq_len, known)
-        return compare(settings, text)
+        with joined(settings.device, settings.batch) as ranks:
+            return compare(settings, load_text(settings, ranks), ranks)
 
     return run("train_mlm.py", work)
 
 
-def compare(settings: Settings, text: Text) -> int:
+def load_text(settings: Settings, ranks: Ranks) -> Text:
+    """The text, with the vocabulary of the training that is taken up, or one for all processes."""
+
+    def load(known: Vocabulary | None) -> Text:
+        return read(settings.text, settings.tokens, settings.vocab_size, settings.seq_len, known)
+
+    folder, text = settings.out / VOCABULARY, None
+    if ranks.first:
+        goes_on = checkpoint.exists(settings.out) and folder.exists() and not settings.restart
+        text = load(load_vocabulary(folder) if goes_on else None)
+    vocabulary = ranks.of_first(text and text.vocabulary)
+    return text or load(vocabulary)
+
+
+def compare(settings: Settings, text: Text, ranks: Ranks) -> int:
     """Train what is left to train, then leave and print all results."""
     ids = torch.cat((text.train, *text.held_out))
     fingerprint = settings.fingerprint(hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:12])
-    if settings.restart:
+    if settings.restart and ranks.first:
         checkpoint.drop(settings.out)
+    ranks.wait()
     state = checkpoint.load(settings.out, fingerprint)
     vocabulary = len(text.vocabulary)
     config = configuration(settings.size, vocabulary, settings.seq_len, settings.dropout)
@@ -58,7 +73,7 @@ def compare(settings: Settings, text: Text) -> int:
         seed=settings.seed,
         dropout=settings.dropout,
         dtype=settings.dtype,
-        device=settings.device,
+        ranks=ranks,
         compile=settings.compile,
     )
     training = Training(
@@ -67,16 +82,19 @@ def compare(settings: Settings, text: Text) -> int:
             for name in settings.positions
         }
     )
-    print(introduction(settings, text, training), flush=True)
+    print(introduction(settings, text, training, ranks), flush=True)
     if state is not None:
         training.load_state(state)
         print(standing(settings, training), flush=True)
-    (settings.out / VOCABULARY).mkdir(parents=True, exist_ok=True)
-    text.vocabulary.save(settings.out / VOCABULARY)
+    if ranks.first:
+        (settings.out / VOCABULARY).mkdir(parents=True, exist_ok=True)
+        text.vocabulary.save(settings.out / VOCABULARY)
 
     def save() -> None:
-        checkpoint.save(settings.out, fingerprint, training.state())
-        report.write_csv(training.rows, settings.out / "loss.csv")
+        state = training.state()
+        if ranks.first:
+            checkpoint.save(settings.out, fingerprint, state)
+            report.write_csv(training.rows, settings.out / "loss.csv")
 
     if training.step < plan.steps and not train(training, plan, text, save):
         print(
@@ -84,7 +102,8 @@ def compare(settings: Settings, text: Text) -> int:
             "the same command goes on from there"
         )
         return STOPPED
-    conclude(settings, text, training)
+    if ranks.first:
+        conclude(settings, text, training)
     return 0
 
 
@@ -93,11 +112,12 @@ def parameters(training: Training) -> int:
     return sum(weight.numel() for weight in run.model.parameters())
 
 
-def introduction(settings: Settings, text: Text, training: Training) -> str:
+def introduction(settings: Settings, text: Text, training: Training, ranks: Ranks) -> str:
     info = build_info()
     units = KINDS[settings.tokens]
     window, held_out = settings.batch * settings.seq_len, sum(map(len, text.held_out))
     names = ", ".join(report.FULL_NAMES[name] for name in settings.positions)
+    processes = f"{ranks.size} processes of " if ranks.size > 1 else ""
     return (
         f"text       {text.source}: {len(text.train):,} {units} to learn, {held_out:,} held out\n"
         f"model      {settings.size}: {ARCHITECTURES[settings.size]}, "
@@ -105,7 +125,8 @@ def introduction(settings: Settings, text: Text, training: Training) -> str:
         f"training   {settings.steps:,} steps of {settings.batch} x {settings.seq_len} = "
         f"{window:,} {units}, learning rate {settings.lr:g}, seed {settings.seed}\n"
         f"positions  {names}\n"
-        f"machine    {settings.device}, {torch.get_num_threads()} threads, {settings.dtype}, "
+        f"machine    {settings.device}, {processes}{torch.get_num_threads()} threads, "
+        f"{settings.dtype}, "
         f"torch {torch.__version__}, roformer_ext {info['version']} ({info['cpu_level']})\n"
     )
 

@@ -7,6 +7,7 @@ begins; everything else is a fault of ours and keeps its traceback.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,9 @@ def run(name: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except BadSetting as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        # Of the processes that torchrun started, the first on each machine tells it.
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"{name}: {error}", file=sys.stderr)
         return BAD
 
 

@@ -51,6 +51,8 @@ def precision(device: torch.device, dtype: str) -> torch.autocast:
     return torch.autocast(device.type, chosen, enabled=chosen != torch.float32)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed dropout by the step, so that a training taken up again draws what it would have."""
-    torch.manual_seed(seed * 1_000_003 + step)
+def seed_step(seed: int, step: int, rank: int = 0, size: int = 1) -> None:
+    """Seed dropout by the step, so that a training taken up again draws what it would have; of
+    several processes each draws its own.
+    """
+    torch.manual_seed((seed * 1_000_003 + step) * size + rank)

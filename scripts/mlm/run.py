@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from loop.optimizer import adamw, learning_rate, precision, seed_step, update
+from loop.ranks import Ranks
 from torch import Tensor
 
 from mlm.text import IGNORED
@@ -33,7 +34,7 @@ class Plan:
     seed: int
     dropout: float
     dtype: str
-    device: torch.device
+    ranks: Ranks
     compile: bool
 
     def validates_after(self, step: int) -> bool:
@@ -52,25 +53,33 @@ class Row(NamedTuple):
 
 
 class Run:
-    """One model, its optimizer, and the training loss summed since the last validation."""
+    """One model, its optimizer, and the training loss summed since the last validation.
+
+    Each process has the loss of its rows, so divided that the mean over processes is that of the
+    batch.
+    """
 
     def __init__(self, model: RoFormerForMaskedLM, plan: Plan) -> None:
-        self.plan = plan
-        self.model = model.to(plan.device)
-        self.forward: Callable[..., Any] = torch.compile(model) if plan.compile else model
+        self.plan, self.ranks = plan, plan.ranks
+        device = plan.ranks.device
+        self.model = model.to(device)
+        forward = plan.ranks.parallel(model)
+        self.forward: Callable[..., Any] = torch.compile(forward) if plan.compile else forward
         self.optimizer = adamw(model)
-        self.loss = torch.zeros((), device=plan.device)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=plan.device)
+        self.loss = torch.zeros((), device=device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.steps_summed = 0
 
     def precision(self) -> torch.autocast:
-        return precision(self.plan.device, self.plan.dtype)
+        return precision(self.ranks.device, self.plan.dtype)
 
-    def step(self, step: int, ids: Tensor, labels: Tensor) -> None:
-        seed_step(self.plan.seed, step)
+    def step(self, step: int, ids: Tensor, labels: Tensor, count: int) -> None:
+        """Learn from this process's rows of a batch with `count` labels in all."""
+        size = self.ranks.size
+        seed_step(self.plan.seed, step, self.ranks.rank, size)
         self.model.train()
         with self.precision():
-            loss = self.forward(ids, labels=labels).loss
+            loss = self.forward(ids, labels=labels, num_items_in_batch=count).loss * size
         loss.backward()
         rate = learning_rate(step, self.plan.steps, self.plan.lr)
         update(self.model, self.optimizer, rate)
@@ -80,17 +89,23 @@ class Run:
 
     def take_mean_loss(self) -> float | None:
         """The mean training loss since this was last asked; None before the first step."""
-        mean = float(self.loss_sum) / self.steps_summed if self.steps_summed else None
+        mean = float(self.mean_loss_sum()) / self.steps_summed if self.steps_summed else None
         self.loss_sum.zero_()
         self.steps_summed = 0
         return mean
+
+    def mean_loss_sum(self) -> Tensor:
+        """`loss_sum` of the whole batches."""
+        return self.ranks.sum(self.loss_sum) / self.ranks.size
 
     @torch.no_grad()
     def validate(self, ids: Tensor, labels: Tensor) -> tuple[float, float]:
         """Mean loss and share of right answers over the masked tokens of ids, [windows, seq]."""
         self.model.eval()
+        count = int((labels != IGNORED).sum())
         loss = torch.zeros((), dtype=torch.float64, device=ids.device)
         right = torch.zeros((), dtype=torch.int64, device=ids.device)
+        ids, labels = self.ranks.share(ids), self.ranks.share(labels)
         for some, wanted in zip(
             ids.split(self.plan.batch), labels.split(self.plan.batch), strict=True
         ):
@@ -99,14 +114,14 @@ class Run:
             asked = wanted != IGNORED
             loss += F.cross_entropy(logits[asked].float(), wanted[asked], reduction="sum")
             right += (logits[asked].argmax(-1) == wanted[asked]).sum()
-        count = int((labels != IGNORED).sum())
-        return float(loss) / count, int(right) / count
+        return float(self.ranks.sum(loss)) / count, int(self.ranks.sum(right)) / count
 
     def state(self) -> dict[str, Any]:
+        """What to go on from, the same in all processes, which must all ask."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "loss_sum": self.loss_sum,
+            "loss_sum": self.mean_loss_sum(),
             "steps_summed": self.steps_summed,
         }
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mlm.run import Plan, Row, Run
-from mlm.text import Text
+from mlm.text import IGNORED, Text
 
 WINDOWS = 64
 
@@ -40,9 +40,9 @@ class Training:
     def is_validated(self) -> bool:
         return bool(self.rows) and self.rows[-1].step == self.step
 
-    def take_step(self, pool: Executor, ids: Tensor, labels: Tensor) -> None:
+    def take_step(self, pool: Executor, ids: Tensor, labels: Tensor, count: int) -> None:
         # The list waits for every run, and raises what one of them raised.
-        list(pool.map(lambda run: run.step(self.step, ids, labels), self.runs.values()))
+        list(pool.map(lambda run: run.step(self.step, ids, labels, count), self.runs.values()))
         self.step += 1
 
     def validate(self, pool: Executor, ids: Tensor, labels: Tensor) -> None:
@@ -76,6 +76,7 @@ class ProgressBar:
             unit=" tokens",
             unit_scale=True,
             dynamic_ncols=True,
+            disable=not plan.ranks.first,
             mininterval=0.3 if sys.stderr.isatty() else 10.0,
             bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}, {rate_fmt}{postfix}",
         )
@@ -101,8 +102,10 @@ class ProgressBar:
 def workers(runs: int, plan: Plan) -> Iterator[Executor]:
     """Threads that take the runs of a step, with torch's own threads divided among them."""
     before = torch.get_num_threads()
-    # Dropout draws from one generator, a GPU has one stream, and compiling is for one thread.
-    alone = plan.dropout > 0 or plan.device.type != "cpu" or plan.compile
+    # Dropout draws from one generator, a GPU has one stream, compiling is for one thread, and all
+    # processes must sum the gradients of the runs in one order.
+    ranks = plan.ranks
+    alone = plan.dropout > 0 or ranks.device.type != "cpu" or plan.compile or ranks.size > 1
     count = 1 if alone else min(runs, before)
     try:
         # Each thread has a setting of its own, and the last one set is what new threads start with.
@@ -117,7 +120,8 @@ def workers(runs: int, plan: Plan) -> Iterator[Executor]:
 
 def train(training: Training, plan: Plan, text: Text, save: Callable[[], None]) -> bool:
     """Take the remaining steps, calling save after each validation; False when asked to stop."""
-    validation = [part.to(plan.device) for part in text.validation(WINDOWS, plan.seq_len)]
+    ranks = plan.ranks
+    validation = [part.to(ranks.device) for part in text.validation(WINDOWS, plan.seq_len)]
     tokens = plan.batch * plan.seq_len * len(training.runs)
     started = time.monotonic() - training.seconds
     with (
@@ -132,11 +136,12 @@ def train(training: Training, plan: Plan, text: Text, save: Callable[[], None]) 
                 save()
             if training.step == plan.steps:
                 return True
-            if stop.wanted:
+            if ranks.any(stop.wanted):
                 save()
                 return False
             batch = text.batch(plan.seed, training.step, plan.batch, plan.seq_len)
-            ids, labels = (part.to(plan.device) for part in batch)
-            training.take_step(pool, ids, labels)
+            count = int((batch[1] != IGNORED).sum())
+            ids, labels = (ranks.share(part).to(ranks.device) for part in batch)
+            training.take_step(pool, ids, labels, count)
             training.seconds = time.monotonic() - started
             bar.advance(tokens)

@@ -1,0 +1,100 @@
+"""The training script under torchrun: two processes draw the curves of one.
+
+What must stay true: the same numbers in loss.csv to the digits that it has, one voice, and an
+interrupted training goes on, with another number of processes too.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = str(ROOT / "scripts" / "train_mlm.py")
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+FEW = ["--batch", "5", "--seq-len", "32", "--device", "cpu", "--positions", "rotary,learned"]
+
+
+def start(out: Path, processes: int, *more: str, **options: Any) -> subprocess.Popen[str]:
+    pytest.importorskip("tqdm")
+    pytest.importorskip("matplotlib")
+    launcher = TORCHRUN if processes == 2 else []
+    command = [sys.executable, *launcher, SCRIPT, "--out", str(out), *FEW, *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, text=True, **options)
+
+
+def finish(out: Path, processes: int, *more: str) -> tuple[int, str, str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(out, processes, *more, **pipes) as process:
+        said, errors = process.communicate(timeout=300)
+    return process.returncode, said, errors
+
+
+def same_curves(one: Path, other: Path, within: float = 3e-4) -> None:
+    rows = [list(csv.DictReader((out / "loss.csv").open())) for out in (one, other)]
+    assert len(rows[0]) == len(rows[1])
+    for left, right in zip(*rows, strict=True):
+        assert (left["step"], left["positions"]) == (right["step"], right["positions"])
+        for name in ("train_loss", "validation_loss", "validation_accuracy"):
+            if left[name]:
+                assert float(left[name]) == pytest.approx(float(right[name]), abs=within), left
+
+
+def test_two_processes_draw_the_curves_of_one(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert finish(one, 1, "--steps", "8")[0] == 0
+    status, said, errors = finish(two, 2, "--steps", "8")
+    assert status == 0, errors
+    assert "2 processes of" in said
+    assert said.count("lowest validation loss") == 1
+    same_curves(one, two)
+    # Complete for one process too.
+    assert "complete (--restart starts over)" in finish(two, 1, "--steps", "8")[1]
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_with_another_number(tmp_path: Path) -> None:
+    """torchrun hands the signal on, and both processes stop after the same step."""
+    steps = ("--steps", "400")
+    one, two = tmp_path / "one", tmp_path / "two"
+    with start(two, 2, *steps) as process:
+        for _ in range(1200):
+            if (two / "checkpoint.pt").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    held = torch.load(two / "checkpoint.pt", weights_only=True)["state"]
+    assert 0 < held["step"] < 400
+    assert held["step"] % 20, "stopped between validations"
+    assert finish(two, 1, *steps)[0] == 0
+    assert finish(one, 1, *steps)[0] == 0
+    same_curves(one, two, within=0.02)  # sums in another order, magnified by 400 steps of Adam
+
+
+@pytest.mark.slow
+def test_word_pieces_are_learned_once(tmp_path: Path) -> None:
+    """Chance decides among equally frequent pieces, so one process must decide for both."""
+    pytest.importorskip("tokenizers")
+    status, _, errors = finish(tmp_path, 2, "--steps", "2", "--tokens", "wordpiece")
+    assert status == 0, errors
+    assert (tmp_path / "rotary" / "vocab.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_bad_setting_is_told_once(tmp_path: Path) -> None:
+    status, _, errors = finish(tmp_path, 2, "--batch", "1")
+    assert status != 0
+    told = "train_mlm.py: --batch must be at least the number of processes, 2, got 1"
+    assert errors.count(told) == 1
