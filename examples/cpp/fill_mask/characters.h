@@ -12,7 +12,7 @@
 
 namespace fill_mask {
 
-class Characters : public Tokens {
+class Characters final : public Tokens {
  public:
   // Refusal names what `path` lacks.
   explicit Characters(const std::filesystem::path& path);

@@ -16,7 +16,7 @@
 namespace fill_mask {
 namespace {
 
-class Checkpoint : public Model {
+class Checkpoint final : public Model {
  public:
   Checkpoint(const std::string& directory, at::ScalarType dtype)
       : model_(roformer_ext::nn::RoFormerForMaskedLM::from_pretrained(directory)) {
@@ -38,7 +38,7 @@ class Checkpoint : public Model {
 };
 
 // Takes ids, mask and token types, all int64, as scripts/export.py makes it.
-class Package : public Model {
+class Package final : public Model {
  public:
   explicit Package(const std::string& path) : loader_(path) {
     const at::Tensor token = at::zeros({1, 1}, at::kLong);

@@ -15,7 +15,7 @@
 
 namespace fill_mask {
 
-class WordPiece : public Tokens {
+class WordPiece final : public Tokens {
  public:
   // Refusal names a special token that the vocabulary lacks.
   explicit WordPiece(TokenFiles files);
