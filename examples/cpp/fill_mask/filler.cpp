@@ -85,10 +85,12 @@ void Filler::write_tokens(const std::vector<Line>& lines, const std::vector<Row>
 
 void Filler::write_answers(const std::vector<Line>& lines, std::vector<Row> rows) const {
   std::vector<std::size_t> lengths;
+  lengths.reserve(rows.size());
   for (const Row& row : rows) lengths.push_back(row.size());
   std::vector<Answer> answers(rows.size());
   for (const auto& places : batches_of(lengths, static_cast<std::size_t>(arguments_.batch))) {
     std::vector<Row> batch;
+    batch.reserve(places.size());
     for (const std::size_t place : places) batch.push_back(std::move(rows[place]));
     auto found = predict(*model_, batch, tokens_->mask(), tokens_->padding(), arguments_.top_k);
     for (std::size_t at = 0; at < places.size(); ++at) answers[places[at]] = std::move(found[at]);

@@ -27,7 +27,7 @@ Next next(std::string_view text, std::size_t start) {
   const auto length = static_cast<std::int32_t>(ahead.size());
   std::int32_t at = 0;
   UChar32 point = 0;
-  U8_NEXT(bytes, at, length, point);
+  U8_NEXT(bytes, at, length, point);  // NOLINT(bugprone-inc-dec-in-conditions): ICU's own
   return {point, start + static_cast<std::size_t>(at)};
 }
 
