@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -144,12 +145,17 @@ def test_an_answer_comes_before_the_input_ends(checkpoints: Path) -> None:
     command = [str(fill_mask.program()), str(checkpoints / "char")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
+        # Who waits for the end of the input would wait for ever.
+        late = threading.Timer(60, process.kill)
+        late.daemon = True
+        late.start()
         for number in (1, 2):
             process.stdin.write(b"t[MASK]rns\n")
             process.stdin.flush()
             assert process.stdout.readline().startswith(f"{number}: t".encode())
             process.stdout.readline()
         process.stdin.close()
+        late.cancel()
     assert process.returncode == 0
 
 
