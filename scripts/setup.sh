@@ -19,7 +19,7 @@ die() {
 }
 trap '[ $? = 0 ] || die "stopped before it was done; the reason is above"' EXIT
 
-# install_command WHAT: the command that installs compiler, python, headers, venv, catch2 or json here.
+# install_command WHAT: the command that installs compiler, python, headers, venv, catch2, json or icu here.
 install_command() {
   local manager version=3
   if [ -n "${PYTHON:-}" ]; then
@@ -35,25 +35,31 @@ install_command() {
     apt-get:venv) echo "apt-get install -y python$version-venv" ;;
     apt-get:catch2) echo "apt-get install -y catch2" ;;
     apt-get:json) echo "apt-get install -y nlohmann-json3-dev" ;;
+    apt-get:icu) echo "apt-get install -y libicu-dev" ;;
     dnf:compiler) echo "dnf install -y gcc-c++" ;;
     dnf:python | dnf:venv) echo "dnf install -y python3" ;;
     dnf:headers) echo "dnf install -y python$version-devel" ;;
     dnf:catch2) echo "dnf install -y catch-devel" ;;
     dnf:json) echo "dnf install -y json-devel" ;;
+    dnf:icu) echo "dnf install -y libicu-devel" ;;
     zypper:compiler) echo "zypper install -y gcc-c++" ;;
     zypper:headers) echo "zypper install -y python3-devel" ;;
     zypper:catch2) echo "zypper install -y Catch2-devel" ;;
     zypper:json) echo "zypper install -y nlohmann_json-devel" ;;
+    zypper:icu) echo "zypper install -y libicu-devel" ;;
     pacman:compiler) echo "pacman -S gcc" ;;
     pacman:catch2) echo "pacman -S catch2" ;;
     pacman:json) echo "pacman -S nlohmann-json" ;;
+    pacman:icu) echo "pacman -S icu" ;;
     apk:compiler) echo "apk add g++" ;;
     apk:headers) echo "apk add python3-dev" ;;
     apk:catch2) echo "apk add catch2-3" ;;
     apk:json) echo "apk add nlohmann-json" ;;
+    apk:icu) echo "apk add icu-dev" ;;
     brew:compiler) echo "brew install gcc" ;;
     brew:catch2) echo "brew install catch2" ;;
     brew:json) echo "brew install nlohmann-json" ;;
+    brew:icu) echo "brew install icu4c" ;;
     none:*) echo "the package manager of this system (wanted: $1)" ;;
     *) echo "$manager install python3" ;;
   esac
@@ -114,6 +120,15 @@ has_json() {
     [ -f "$prefix/include/nlohmann/json.hpp" ] && return
   done
   printf '#if !__has_include(<nlohmann/json.hpp>)\n#error\n#endif\n' |
+    $CXX -x c++ -fsyntax-only - 2>/dev/null
+}
+
+has_icu() {
+  local prefix
+  for prefix in $(tr ':;' '  ' <<<"${CMAKE_PREFIX_PATH:-}"); do
+    [ -f "$prefix/include/unicode/normalizer2.h" ] && return
+  done
+  printf '#if !__has_include(<unicode/normalizer2.h>)\n#error\n#endif\n' |
     $CXX -x c++ -fsyntax-only - 2>/dev/null
 }
 
@@ -193,6 +208,7 @@ set_up() {
     *" test "*)
       need catch2 "Catch2 (version 2 or 3) is missing" has_catch2
       need json "nlohmann-json is missing" has_json
+      need icu "ICU is missing" has_icu
       ;;
   esac
   install_missing build run "$@"

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds fill_mask, and what it needs, where that has not been done, and runs it.
+#
+#   scripts/demo.sh                                       # leaves a model in runs/mlm/rotary
+#   echo 'The query t[MASK]rns.' | examples/cpp/fill_mask/run.sh runs/mlm/rotary
+#
+# Arguments are those of fill_mask; --help lists them. The program itself is build/fill_mask/fill_mask.
+set -euo pipefail
+
+caller=$PWD
+. "$(dirname "${BASH_SOURCE[0]}")/../../../scripts/setup.sh"
+
+# Standard input and output are those of fill_mask.
+{
+  need compiler "a C++20 compiler with OpenMP is missing" has_compiler
+  need json "nlohmann-json is missing" has_json
+  need icu "ICU is missing" has_icu
+  # A tree that was built with its tests stays so: other options would only cost a new configuration.
+  tests=
+  if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then tests=-DROFORMER_EXT_TESTS=ON; fi
+  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:-${tests:+$tests }-DROFORMER_EXT_ENCODER=ON}"
+  set_up
+  prefixes=$("$PYTHON" -c 'import roformer_ext, torch
+print(roformer_ext.cmake_prefix_path, torch.utils.cmake_prefix_path, sep=";")')
+  cmake -S examples/cpp/fill_mask -B build/fill_mask -G Ninja "-DCMAKE_PREFIX_PATH=$prefixes"
+  cmake --build build/fill_mask
+} >&2 </dev/null
+
+cd "$caller"
+trap - EXIT
+exec "$ROOT/build/fill_mask/fill_mask" "$@"
