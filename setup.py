@@ -1,13 +1,15 @@
 """Builds the C++ library with CMake and packages its install tree.
 
 There is no source list and no compiler flag here: CMakeLists.txt has both. The build directory
-`build/` is kept, so a second build does only what changed. Environment variables:
-ROFORMER_EXT_CUDA=AUTO|ON|OFF, and ROFORMER_EXT_CMAKE_ARGS for further arguments of cmake."""
+`build/` is kept, so a second build does only what changed. What is built asks for the minor version
+of torch that it was compiled against. Environment variables: ROFORMER_EXT_CUDA=AUTO|ON|OFF, and
+ROFORMER_EXT_CMAKE_ARGS for further arguments of cmake."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"
@@ -31,6 +34,22 @@ def torch_root() -> Path:
             "pip install --no-build-isolation."
         )
     return Path(spec.submodule_search_locations[0])
+
+
+def supported_torch() -> str:
+    """The requirement in pyproject.toml, read as text because Python 3.10 knows no TOML."""
+    found = re.search(r'^run = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    if found is None:
+        sys.exit('pyproject.toml must say run = ["torch>=..."] in one line, and does not.')
+    return found[1]
+
+
+def required_torch() -> str:
+    """The torch that a build of now can run with; any that is supported where there is none."""
+    if importlib.util.find_spec("torch") is None:
+        return supported_torch()
+    major, minor, *_ = metadata.version("torch").split(".")
+    return f"torch=={major}.{minor}.*"
 
 
 def cmake_arguments() -> list[str]:
@@ -82,7 +101,16 @@ class CMakeBuild(build_ext):
         return {}
 
 
+class SourceDistribution(sdist):
+    """Sources have not been compiled against a torch yet."""
+
+    def run(self) -> None:
+        self.distribution.install_requires = [supported_torch()]
+        super().run()
+
+
 setup(
     ext_modules=[Extension("roformer_ext._C", sources=[])],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "sdist": SourceDistribution},
+    install_requires=[required_torch()],
 )

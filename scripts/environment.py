@@ -36,7 +36,7 @@ def requirements(groups: list[str]) -> list[str]:
     project = read_project()
     tables = {
         "build": project["build-system"]["requires"],
-        "run": project["project"]["dependencies"],
+        "run": project["dependency-groups"]["run"],
         **project["project"]["optional-dependencies"],
     }
     return list(dict.fromkeys(line for group in groups for line in tables[group]))

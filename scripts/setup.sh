@@ -1,4 +1,4 @@
-# Set-up for test.sh, demo.sh and lint.sh; sourced by them, never run by itself.
+# Set-up for test.sh, demo.sh, lint.sh and others; sourced by them, never run by itself.
 #
 # The one idea: look first, act only on what is missing. Every question takes milliseconds (package
 # metadata, a one-line compile), so a second run goes straight to the build, where ninja finds
@@ -19,7 +19,8 @@ die() {
 }
 trap '[ $? = 0 ] || die "stopped before it was done; the reason is above"' EXIT
 
-# install_command WHAT: the command that installs compiler, python, headers, venv, catch2, json or icu here.
+# install_command WHAT: the command that installs compiler, python, headers, venv, catch2, json, icu or
+# valgrind here.
 install_command() {
   local manager version=3
   if [ -n "${PYTHON:-}" ]; then
@@ -36,6 +37,7 @@ install_command() {
     apt-get:catch2) echo "apt-get install -y catch2" ;;
     apt-get:json) echo "apt-get install -y nlohmann-json3-dev" ;;
     apt-get:icu) echo "apt-get install -y libicu-dev" ;;
+    apt-get:valgrind) echo "apt-get install -y valgrind libc6-dbg" ;;
     dnf:compiler) echo "dnf install -y gcc-c++" ;;
     dnf:python | dnf:venv) echo "dnf install -y python3" ;;
     dnf:headers) echo "dnf install -y python$version-devel" ;;
@@ -61,6 +63,7 @@ install_command() {
     brew:json) echo "brew install nlohmann-json" ;;
     brew:icu) echo "brew install icu4c" ;;
     none:*) echo "the package manager of this system (wanted: $1)" ;;
+    *:valgrind) echo "$manager install valgrind" ;;
     *) echo "$manager install python3" ;;
   esac
 }
@@ -167,9 +170,29 @@ choose_python() {
     "$PYTHON" -m venv --clear .venv || die "python -m venv could not make .venv"
     PYTHON=$ROOT/.venv/bin/python
   fi
-  # The build and the tests find cmake, ctest and ninja by name.
+  use_python
+}
+
+# The build and the tests find cmake, ctest and ninja of PYTHON's environment by name.
+use_python() {
   PATH=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("scripts"))'):$PATH
   export PATH PYTHON
+}
+
+# make_environment VERSION FOLDER: an environment with this torch (2.11, 2.13.1, newest), unless it is
+# there; sets PYTHON to its interpreter.
+make_environment() {
+  local -a wanted=("torch==$1.*")
+  [ "$1" != newest ] || wanted=(--upgrade torch)
+  if ! "$2/bin/python" -m pip --version >/dev/null 2>&1; then
+    choose_base_python
+    need venv "the venv module of $PYTHON is missing" has_venv_module
+    "$PYTHON" -m venv --clear "$2" || die "python -m venv could not make $2"
+  fi
+  PYTHON=$2/bin/python
+  "$PYTHON" -m pip install --quiet --prefer-binary "${wanted[@]}" ||
+    die "pip could not install torch $1: is a Python package index reachable?"
+  "$PYTHON" scripts/environment.py usable || die "torch $1 is not one that pyproject.toml allows"
 }
 
 # install_missing GROUP...: installs what pyproject.toml asks for in these groups and the environment lacks.

@@ -5,11 +5,13 @@
 #   scripts/test.sh --all        the slow sweeps too
 #   scripts/test.sh ARGUMENT...  builds, then runs pytest alone, in one process, with these arguments
 #
-# Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF (ON: no nvcc is an error), CXX, VIRTUAL_ENV. A second
-# run repeats nothing that is done already. The last line says whether everything passed.
+# Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF (ON: no nvcc is an error), CXX, VIRTUAL_ENV, MAX_JOBS
+# (compilers, and workers of pytest, at a time). A second run repeats nothing that is done already.
+# The last line says whether everything passed.
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+. scripts/stages.sh
 
 SLOW_ENDS_AT=1320 # seconds; CI has half an hour, and lint comes after: no slow test begins later
 
@@ -23,25 +25,10 @@ if [ "${1:-}" = --all ]; then
   shift
 fi
 
-failed=()
-report=()
-
-# stage NAME COMMAND...: runs COMMAND, notes its time and whether it failed, and goes on.
-stage() {
-  local name=$1 began=$SECONDS verdict=passed
-  shift
-  say "$name"
-  if ! "$@"; then
-    verdict=FAILED
-    failed+=("$name")
-  fi
-  report+=("$(printf '%-20s %5d s  %s' "$name" $((SECONDS - began)) "$verdict")")
-}
-
 # One worker per core and one thread per worker; tests of threading set their own number.
 parallel_pytest() {
   local cores
-  cores=$(getconf _NPROCESSORS_ONLN)
+  cores=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
   OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 \
     "$PYTHON" -m pytest -n "$((cores < 8 ? cores : 8))" --dist worksteal "$@"
 }
@@ -52,8 +39,8 @@ slow_pytest() { parallel_pytest -m slow || [ $? = 5 ]; }
 export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON -DROFORMER_EXT_ENCODER=ON}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 set_up test demo
-report+=("$(printf '%-20s %5d s' set-up $((SECONDS - BUILD_SECONDS)))")
-report+=("$(printf '%-20s %5d s' build "$BUILD_SECONDS")")
+note "set-up" $((SECONDS - BUILD_SECONDS))
+note "build" "$BUILD_SECONDS"
 
 if [ $# -gt 0 ]; then
   stage "pytest $*" "$PYTHON" -m pytest ${all:+-m ""} "$@"
@@ -68,9 +55,4 @@ else
   fi
 fi
 
-say "summary"
-printf '%s\n' "${report[@]}"
-if [ ${#failed[@]} -gt 0 ]; then
-  die "FAILED: $(printf '%s, ' "${failed[@]}" | sed 's/, $//') (all in all $SECONDS s)"
-fi
-say "everything passed in $SECONDS s"
+conclude
