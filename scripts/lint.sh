@@ -38,7 +38,7 @@ check() {
 }
 
 cpp_files() {
-  find csrc tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0
+  find csrc examples tests -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0
 }
 
 format_cpp() {

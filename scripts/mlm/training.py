@@ -46,7 +46,8 @@ class Training:
         self.step += 1
 
     def validate(self, pool: Executor, ids: Tensor, labels: Tensor) -> None:
-        results = pool.map(lambda run: run.validate(ids, labels), self.runs.values())
+        # All of them first: processes must add up the same things in the same order.
+        results = list(pool.map(lambda run: run.validate(ids, labels), self.runs.values()))
         for (name, run), result in zip(self.runs.items(), results, strict=True):
             self.rows.append(Row(self.step, name, run.take_mean_loss(), *result))
 
