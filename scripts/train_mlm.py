@@ -12,13 +12,12 @@ the same curves.
 from __future__ import annotations
 
 import hashlib
-import sys
 
 import torch
 from loop import checkpoint
 from loop.architecture import ARCHITECTURES, configuration
 from loop.command import STOPPED, run
-from loop.ranks import Ranks, joined
+from loop.ranks import Ranks, joined, leave
 from mlm import gaps, positions, report
 from mlm.run import Plan, Run
 from mlm.settings import Settings, parse
@@ -161,4 +160,4 @@ def conclude(settings: Settings, text: Text, training: Training) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
