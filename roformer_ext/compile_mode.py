@@ -36,10 +36,10 @@ def set_compile_mode(value: CompileMode) -> None:
     "composite": computes the rotation in generated code, fused with its neighbours, which agrees
         with eager code to rounding.
     "auto", the default: "op" on CPU and CUDA, "composite" on devices without a kernel of ours.
-        Measured on CPU by scripts/bench_compile.py: alone, generated code takes 0.95 to 2 times the
-        kernel's time, in an encoder, whose neighbours are matrix products, 0.95 to 1.08 times.
-        Among pointwise neighbours it may be the faster one, which is what "composite" is for. On
-        CUDA neither has been measured.
+        Measured on CPU by scripts/bench_compile.py: alone, generated code takes 0.95 to 1.7 times
+        the kernel's time in float32 and 2 to 19 times in bfloat16; in an encoder, whose neighbours
+        are matrix products, 0.97 to 1.04 times. Among pointwise neighbours it may be the faster
+        one (0.76 to 3.7 times), which is what "composite" is for. CUDA has not been measured.
 
     It may be called before or after the first compilation. A function compiled in another mode is
     compiled again at its next call, by a guard; only what calls `torch.ops.roformer_ext` itself

@@ -7,7 +7,7 @@
 #
 # The tools are pinned in pyproject.toml (extra "lint") and installed when missing. clang-tidy reads
 # build/compile_commands.json, so it runs after a build (scripts/test.sh) and is left out, with a
-# word, before one.
+# word, before one; the example is only configured for it.
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -34,7 +34,7 @@ check() {
   shift
   "$@" || verdict=FAILED
   [ $verdict = passed ] || failed+=("$name")
-  printf '%-20s %5d s  %s\n' "$name" $((SECONDS - began)) $verdict
+  printf '%-22s %5d s  %s\n' "$name" $((SECONDS - began)) $verdict
 }
 
 cpp_files() {
@@ -47,15 +47,15 @@ format_cpp() {
   cpp_files | xargs -0 clang-format "${mode[@]}"
 }
 
-# Host sources of ours that the build compiles, one a line.
+# compiled_files BUILD: the host sources of ours that are compiled in this folder, one a line.
 compiled_files() {
-  "$PYTHON" - <<'PYTHON'
+  "$PYTHON" - "$1" <<'PYTHON'
 import json
+import sys
 from pathlib import Path
 
-root = Path.cwd()
-ours = (root / "csrc", root / "tests")
-for entry in json.loads(Path("build/compile_commands.json").read_text()):
+ours = [Path.cwd() / top for top in ("csrc", "tests", "examples")]
+for entry in json.loads(Path(sys.argv[1], "compile_commands.json").read_text()):
     path = Path(entry["directory"], entry["file"])
     if path.suffix == ".cpp" and any(path.is_relative_to(top) for top in ours):
         print(path)
@@ -64,12 +64,14 @@ PYTHON
 
 # The compile commands are g++'s: clang has no omp.h of its own here and does not know every option.
 tidy_cpp() {
-  compiled_files | sort -u | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 \
-    clang-tidy --quiet -p build --header-filter="^$ROOT/(csrc|tests)/" \
+  compiled_files "$1" | sort -u | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 \
+    clang-tidy --quiet -p "$1" --header-filter="^$ROOT/(csrc|tests|examples)/" \
     --extra-arg=-fno-openmp --extra-arg=-Wno-unknown-warning-option \
     --extra-arg=-Wno-ignored-optimization-argument --extra-arg=-Wno-deprecated-declarations \
     2> >(grep -Ev '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -' >&2)
 }
+
+tidy_example() { configure_example "$1" >/dev/null && tidy_cpp "build/$1"; }
 
 choose_python
 install_missing run lint
@@ -84,7 +86,12 @@ check "floors" "$PYTHON" scripts/floors.py
 if [ -z "$tidy" ]; then
   say "clang-tidy left out, as asked"
 elif [ -f build/compile_commands.json ]; then
-  check "clang-tidy" tidy_cpp
+  check "clang-tidy" tidy_cpp build
+  if grep -qs '^ROFORMER_EXT_ENCODER:BOOL=ON' build/CMakeCache.txt; then
+    check "clang-tidy, fill_mask" tidy_example fill_mask
+  else
+    say "clang-tidy left out for fill_mask, which needs the C++ encoder"
+  fi
 else
   say "clang-tidy left out: no build/compile_commands.json; scripts/test.sh makes it"
   [ "${CI:-}" != true ] || failed+=("clang-tidy")

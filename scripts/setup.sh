@@ -222,6 +222,14 @@ build_extension() {
   say "the build took $BUILD_SECONDS s"
 }
 
+# configure_example NAME: build/NAME for examples/cpp/NAME, against the built extension.
+configure_example() {
+  local prefixes
+  prefixes=$("$PYTHON" -c 'import roformer_ext, torch
+print(roformer_ext.cmake_prefix_path, torch.utils.cmake_prefix_path, sep=";")') &&
+    cmake -S "examples/cpp/$1" -B "build/$1" -G Ninja "-DCMAKE_PREFIX_PATH=$prefixes"
+}
+
 # set_up GROUP...: everything up to a built extension, cheapest questions first.
 set_up() {
   choose_python

@@ -6,9 +6,10 @@
 #   scripts/test_torch_versions.sh --folder DIR [VERSION...]
 #
 # Every version has a folder of its own in build-versions/ (or DIR): an environment, a copy of this
-# tree as it stands, and the log of scripts/test.sh, which does the work there. They are kept, so
-# that a second run installs nothing and compiles what changed; "newest" asks the package index each
-# time. Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF, CXX, MAX_JOBS.
+# tree as it stands, which is a checkout of git as well, and the log of scripts/test.sh, which does
+# the work there. They are kept, so that a second run installs nothing and compiles what changed;
+# "newest" asks the package index each time. Environment: ROFORMER_EXT_CUDA=AUTO|ON|OFF, CXX,
+# MAX_JOBS.
 set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -48,6 +49,7 @@ copy_tree() {
   find "$1" -mindepth 1 -maxdepth 1 ! -name build ! -name roformer_ext -exec rm -rf {} +
   find "$1/roformer_ext" -name '*.py' -delete
   tree_files | tar --create --null --files-from=- | tar --extract --directory="$1"
+  git -C "$1" init --quiet && git -C "$1" add --all
 }
 
 # run_tests HOME: scripts/test.sh of the copy, in its environment.

@@ -107,4 +107,12 @@ ModelOutput RoFormerForMaskedLMImpl::forward(const at::Tensor& input_ids,
   return output;
 }
 
+at::Tensor RoFormerForMaskedLMImpl::logits_of(const at::Tensor& hidden) const {
+  const std::int64_t width = config().hidden_size;
+  TORCH_CHECK_VALUE(hidden.defined() && hidden.dim() > 0 && hidden.size(-1) == width,
+                    "hidden must be [..., ", width, "], got ",
+                    hidden.defined() ? c10::str(hidden.sizes()) : "no tensor");
+  return head_->forward(hidden);
+}
+
 }  // namespace roformer_ext::nn

@@ -84,7 +84,11 @@ class ROFORMER_EXT_API RoFormerModelImpl : public torch::nn::Module {
 //   mean over all labels, NaN without one.
 //
 // logits [B, S, V] are returned without labels and in eval mode; in training with labels the head
-// runs on labelled positions only.
+// runs on labelled positions only. Who wants the logits of few positions calls the two parts, of
+// which the head is the larger one in a small model:
+//
+//   at::Tensor hidden = model->roformer()->forward(input_ids, attention_mask).last_hidden_state;
+//   at::Tensor logits = model->logits_of(hidden.index({input_ids.eq(mask_id)}));   // [n, V]
 class ROFORMER_EXT_API RoFormerForMaskedLMImpl : public torch::nn::Module {
  public:
   explicit RoFormerForMaskedLMImpl(const RoFormerConfig& config);
@@ -93,6 +97,10 @@ class ROFORMER_EXT_API RoFormerForMaskedLMImpl : public torch::nn::Module {
   ModelOutput forward(const at::Tensor& input_ids, const OptionalTensor& attention_mask = {},
                       const OptionalTensor& token_type_ids = {}, const OptionalTensor& labels = {},
                       const OptionalTensor& position_ids = {});
+
+  const std::shared_ptr<RoFormerModelImpl>& roformer() const { return roformer_; }
+  // Hidden states [..., C] to logits [..., V].
+  at::Tensor logits_of(const at::Tensor& hidden) const;
 
   const RoFormerConfig& config() const { return roformer_->config(); }
 

@@ -29,8 +29,10 @@ class Checkpoint final : public Model {
     return model_->config().max_position_embeddings;
   }
 
-  at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask) override {
-    return model_->forward(input_ids, attention_mask).logits;
+  at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask,
+                    const at::Tensor& wanted) override {
+    const auto output = model_->roformer()->forward(input_ids, attention_mask);
+    return model_->logits_of(output.last_hidden_state.index({wanted}));
   }
 
  private:
@@ -42,7 +44,7 @@ class Package final : public Model {
  public:
   explicit Package(const std::string& path) : loader_(path) {
     const at::Tensor token = at::zeros({1, 1}, at::kLong);
-    const at::Tensor answer = logits(token, at::ones_like(token));
+    const at::Tensor answer = all_logits(token, at::ones_like(token));
     if (answer.dim() != 3) {
       throw Refusal(path +
                     ": must be a package of a masked language model, which gives [B, S, V], "
@@ -56,11 +58,17 @@ class Package final : public Model {
 
   std::optional<std::int64_t> max_length() const override { return {}; }
 
-  at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask) override {
-    return loader_.run({input_ids, attention_mask, at::zeros_like(input_ids)}).at(0);
+  at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask,
+                    const at::Tensor& wanted) override {
+    return all_logits(input_ids, attention_mask).index({wanted});
   }
 
  private:
+  // [B, S, V]: a package is one function from ids to logits.
+  at::Tensor all_logits(const at::Tensor& input_ids, const at::Tensor& attention_mask) {
+    return loader_.run({input_ids, attention_mask, at::zeros_like(input_ids)}).at(0);
+  }
+
   torch::inductor::AOTIModelPackageLoader loader_;
   std::int64_t vocab_size_ = 0;
 };

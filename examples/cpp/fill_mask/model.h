@@ -21,8 +21,10 @@ class Model {
   virtual std::int64_t vocab_size() const = 0;
   // Tokens in the longest row that it was trained for, where it says so.
   virtual std::optional<std::int64_t> max_length() const = 0;
-  // input_ids and attention_mask (1 = token), both [B, S] int64, to logits [B, S, V].
-  virtual at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask) = 0;
+  // input_ids and attention_mask (1 = token), both [B, S] int64, to logits [n, V] of the n places
+  // where `wanted`, [B, S] bool, is true, row by row.
+  virtual at::Tensor logits(const at::Tensor& input_ids, const at::Tensor& attention_mask,
+                            const at::Tensor& wanted) = 0;
 };
 
 // path: a directory that `from_pretrained` reads, or the *.pt2 of scripts/export.py.

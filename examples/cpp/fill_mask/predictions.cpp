@@ -1,4 +1,4 @@
-// Softmax in float32, over the masked places alone.
+// Softmax in float32.
 #include "predictions.h"
 
 #include <ATen/TensorOperators.h>
@@ -30,7 +30,7 @@ std::vector<Answer> predict(Model& model, const std::vector<Row>& rows, std::int
     id += columns;
     token += columns;
   }
-  const at::Tensor masked = model.logits(ids, tokens).index({ids.eq(mask)});
+  const at::Tensor masked = model.logits(ids, tokens, ids.eq(mask));
   const auto [probability, place] =
       at::softmax(masked, -1, at::kFloat).topk(std::min(top_k, model.vocab_size()), -1);
   const auto probabilities = probability.accessor<float, 2>();

@@ -20,9 +20,7 @@ caller=$PWD
   if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then tests=-DROFORMER_EXT_TESTS=ON; fi
   export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:-${tests:+$tests }-DROFORMER_EXT_ENCODER=ON}"
   set_up
-  prefixes=$("$PYTHON" -c 'import roformer_ext, torch
-print(roformer_ext.cmake_prefix_path, torch.utils.cmake_prefix_path, sep=";")')
-  cmake -S examples/cpp/fill_mask -B build/fill_mask -G Ninja "-DCMAKE_PREFIX_PATH=$prefixes"
+  configure_example fill_mask
   cmake --build build/fill_mask
 } >&2 </dev/null
 
