@@ -35,23 +35,6 @@ done
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
-# Names of the files that git knows or would add, each ended by a zero byte.
-tree_files() {
-  local file
-  git ls-files --cached --others --exclude-standard -z | while IFS= read -r -d '' file; do
-    [ ! -e "$file" ] || printf '%s\0' "$file"
-  done
-}
-
-# copy_tree TO: replaces what is copied and keeps what was built; dates stay, so ninja sees no news.
-copy_tree() {
-  mkdir -p "$1/roformer_ext"
-  find "$1" -mindepth 1 -maxdepth 1 ! -name build ! -name roformer_ext -exec rm -rf {} +
-  find "$1/roformer_ext" -name '*.py' -delete
-  tree_files | tar --create --null --files-from=- | tar --extract --directory="$1"
-  git -C "$1" init --quiet && git -C "$1" add --all
-}
-
 # run_tests HOME: scripts/test.sh of the copy, in its environment.
 run_tests() {
   env -u CONDA_PREFIX -u PYTHONPATH VIRTUAL_ENV="$1/venv" bash "$1/tree/scripts/test.sh" 2>&1 |
@@ -82,9 +65,7 @@ try:
 except metadata.PackageNotFoundError:
     torch = f"{version}: not installed"
 built = last(r"^== the build took (\d+) s", "")
-failed = last(r"(\d+) tests? failed out of \d+$", "")
-total = last(r"\d+ tests? failed out of (\d+)$", "")
-cpp = f"{int(total) - int(failed)} of {total} passed" if total else "did not run"
+cpp = last(r"^(\d+% tests passed.* out of \d+)$", "did not run")
 python = last(r"^=+ (\d+ .*?) in [\d.]+s", "did not run")
 cells = (torch, platform.python_version(), f"{built} s" if built else "FAILED", cpp, python)
 print("|", " | ".join((*cells, f"{int(seconds) / 60:.0f} min")), "|")
@@ -102,7 +83,7 @@ for version in "${versions[@]}"; do
   rm -f "$home/test.log"
   say "torch $version in $home"
   make_environment "$version" "$home/venv"
-  copy_tree "$home/tree"
+  "$PYTHON" scripts/copy_tree.py "$home/tree"
   run_tests "$home" || failed+=("$version")
   rows+=("$(row "$version" "$home" $((SECONDS - began)))")
 done

@@ -36,7 +36,7 @@ def start(out: Path, processes: int, *more: str, **options: Any) -> subprocess.P
 def finish(out: Path, processes: int, *more: str) -> tuple[int, str, str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with start(out, processes, *more, **pipes) as process:
-        said, errors = process.communicate(timeout=300)
+        said, errors = process.communicate(timeout=600)  # much of it waiting, on a busy machine
     return process.returncode, said, errors
 
 
