@@ -43,6 +43,7 @@ def characters(tmp_path: Path) -> Path:
         ([], "wanted one MODEL, got 0"),
         (["a", "b"], "wanted one MODEL, got 2"),
         (["--shiny", "a"], "unknown option --shiny"),
+        (["a", "-xyz"], "unknown option -x"),
         (["a", "--batch"], "--batch needs a value"),
         (["a", "--batch", "0"], "--batch must be a number from 1 on, got '0'"),
         (["a", "--threads=2x"], "--threads must be a number from 1 on, got '2x'"),
@@ -107,6 +108,26 @@ def test_a_wrong_vocabulary(
 
 
 @pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("added_tokens.json", {"": 1000}, "an added token must not be empty"),
+        ("added_tokens.json", {"more": 1000}, "the added token more must have the id of its place"),
+        ("added_tokens.json", {"more": "x"}, "the settings of the tokenizer do not read"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"12x": {"content": "more"}}},
+         "the id of an added token must be a number, got '12x'"),
+        ("tokenizer.json", {"model": {"type": "BPE", "vocab": {}}}, "must hold a WordPiece model"),
+        ("tokenizer.json", {"model": {"vocab": {"a": 1}}}, "must give its 1 tokens the ids from 0"),
+        ("tokenizer.json", {"model": {"vocab": {"x": 0}}}, "and 'x' for id 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_tokenizer(folder: Path, name: str, change: dict[str, Any], reason: str) -> None:
+    path = folder / name
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**known, **change}))
+    assert reason in refused(folder)
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"tokens": "words"}, "tokens must be 'char' or 'byte', got 'words'"),
@@ -146,3 +167,14 @@ def test_bytes_may_be_anything(tmp_path: Path) -> None:
     """A byte vocabulary knows no malformed line."""
     fill_mask.write_characters(tmp_path, "byte")
     assert fill_mask.answers(tmp_path, lines=b"\xff[MASK]\xc3\n\xed[MASK]").keys() == {1, 2}
+
+
+def test_a_mask_that_is_spelled_otherwise(folder: Path) -> None:
+    """A mark of no width goes, and a word of the vocabulary may be left that reads as the mask."""
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"words": "jieba", "do_lower_case": False, "tokenizer_class": "RoFormerTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    done = fill_mask.run(folder, lines="a [MA\u200bSK]\n[MASK]\n")
+    assert done.returncode == 1
+    assert list(fill_mask.read(done.stdout)) == [2]
+    assert "line 1: 1 tokens of it are masks, and it has [MASK] 0 times" in done.stderr

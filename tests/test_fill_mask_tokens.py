@@ -6,6 +6,7 @@ simpler tokenizer gets wrong, and every character that Unicode 3.2 knows can be 
 
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
 from pathlib import Path
@@ -109,6 +110,33 @@ def test_chinese_words_are_read_as_cut(tmp_path: Path) -> None:
     assert "lines are read as cut into words already" in done.stderr
     for line, ids in zip(whole, fill_mask.rows(folder, lines="\n".join(cut)), strict=True):
         assert ids == tokenizer(line)["input_ids"], line
+
+
+def test_tokens_that_other_files_add(tmp_path: Path) -> None:
+    """As slow tokenizers of transformers save them, beside the vocabulary or in the settings."""
+    tokenizer = ours("characters")
+    tokenizer.save_pretrained(tmp_path)
+    size = len(tokenizer)
+    fill_mask.write_model(tmp_path, size + 2, width=4)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    known = {"0": {"content": VOCABULARY[0], "special": True}, str(size): {"content": "<new>"}}
+    settings["added_tokens_decoder"] = known
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<newer>": size + 1}))
+    lines = ["hello<newer> <new>, [MASK]", "<new", "[PAD]<new><new>"]
+    expected = [RoFormerTokenizer.from_pretrained(tmp_path)(line)["input_ids"] for line in lines]
+    assert size + 1 in expected[0] and size in expected[2]
+    assert fill_mask.rows(tmp_path, lines="\n".join(lines)) == expected
+
+
+def test_the_longer_vocabulary_counts(tmp_path: Path) -> None:
+    """As in Python, where vocab.txt and tokenizer.json agree as far as both go."""
+    fill_mask.write_wordpiece(tmp_path)
+    lines = "Hello [MASK], CAFE a b c\n[MASK]"
+    expected = fill_mask.rows(tmp_path, lines=lines)
+    tokens = (tmp_path / "vocab.txt").read_bytes().splitlines(keepends=True)
+    (tmp_path / "vocab.txt").write_bytes(b"".join(tokens[:-3]))
+    assert fill_mask.rows(tmp_path, lines=lines) == expected
 
 
 def test_a_vocabulary_of_another_system(tmp_path: Path) -> None:

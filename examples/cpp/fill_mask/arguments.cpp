@@ -98,7 +98,11 @@ Arguments parse_arguments(int count, char** words) {
       case ':':
         throw Refusal(std::string(words[optind - 1]) + " needs a value; try --help");
       default:
-        throw Refusal(std::string("unknown option ") + words[optind - 1] + "; try --help");
+        // getopt names a letter; a long option it has read past.
+        throw Refusal("unknown option " +
+                      (optopt > 0 ? std::string{'-', static_cast<char>(optopt)}
+                                  : std::string(words[optind - 1])) +
+                      "; try --help");
     }
   }
   if (count - optind != 1) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "answers.h"
@@ -30,9 +31,15 @@ std::unique_ptr<Tokens> open_vocabulary(const Arguments& arguments, const Model&
   return tokens;
 }
 
-void check(const Row& row, const Tokens& tokens, std::optional<std::int64_t> max_length) {
-  if (std::ranges::find(row, tokens.mask()) == row.end()) {
-    throw BadLine("there is no " + tokens.mask_symbol() + " in it");
+void check(const Row& row, std::string_view line, const Tokens& tokens,
+           std::optional<std::int64_t> max_length) {
+  const std::int64_t masks = std::ranges::count(row, tokens.mask());
+  if (masks == 0) throw BadLine("there is no " + tokens.mask_symbol() + " in it");
+  if (masks != count_masks(tokens, line)) {
+    // Another spelling became one on the way through normalization, or a longer token has it in it.
+    throw BadLine(std::to_string(masks) + " tokens of it are masks, and it has " +
+                  tokens.mask_symbol() + " " + std::to_string(count_masks(tokens, line)) +
+                  " times");
   }
   const auto length = static_cast<std::int64_t>(row.size());
   if (max_length && length > *max_length) {
@@ -58,7 +65,7 @@ void Filler::answer(const std::vector<Line>& block) {
   for (const Line& line : block) {
     try {
       Row row = tokens_->encode(line.text);
-      if (!arguments_.tokens) check(row, *tokens_, max_length_);
+      if (!arguments_.tokens) check(row, line.text, *tokens_, max_length_);
       lines.push_back(line);
       rows.push_back(std::move(row));
       work_.tokens += static_cast<std::int64_t>(rows.back().size());

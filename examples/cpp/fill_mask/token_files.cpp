@@ -2,6 +2,7 @@
 #include "token_files.h"
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
@@ -76,22 +77,67 @@ void read_rules(const json& settings, const json& engine, BasicRules& rules) {
   read_flag(flags, "tokenize_chinese_chars", rules.chinese_characters);
 }
 
+// The vocabulary of a tokenizer.json by id.
+std::vector<std::string> engine_tokens(const json& engine) {
+  const json model = engine.value("model", json::object());
+  const json vocab = model.is_object() ? model.value("vocab", json()) : json();
+  if (!vocab.is_object() || model.value("type", "WordPiece") != "WordPiece") {
+    throw Refusal("tokenizer.json must hold a WordPiece model with its vocab, got another");
+  }
+  std::vector<std::string> tokens(vocab.size());
+  for (const auto& [token, place] : vocab.items()) {
+    const auto id = place.get<std::size_t>();
+    if (token.empty() || id >= tokens.size() || !tokens[id].empty()) {
+      throw Refusal("tokenizer.json must give its " + std::to_string(tokens.size()) +
+                    " tokens the ids from 0 on, each once, got " + std::to_string(id) + " for '" +
+                    printable(token) + "'");
+    }
+    tokens[id] = token;
+  }
+  return tokens;
+}
+
+// The longer one of two lists that agree as far as both go.
+std::vector<std::string> joined(std::vector<std::string> listed, std::vector<std::string> engine) {
+  const auto [one, other] = std::ranges::mismatch(listed, engine);
+  if (one != listed.end() && other != engine.end()) {
+    throw Refusal("vocab.txt and tokenizer.json must agree, got '" + printable(*one) + "' and '" +
+                  printable(*other) + "' for id " + std::to_string(one - listed.begin()));
+  }
+  return listed.size() >= engine.size() ? listed : engine;
+}
+
+std::size_t number(const std::string& word) {
+  std::size_t id = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  if (error != std::errc() || end != word.data() + word.size()) {
+    throw Refusal("the id of an added token must be a number, got '" + printable(word) + "'");
+  }
+  return id;
+}
+
 // Tokens that are declared beside the vocabulary, each with its id.
 std::vector<std::pair<std::size_t, std::string>> added_tokens(const json& settings,
-                                                              const json& engine) {
+                                                              const json& engine,
+                                                              const json& older) {
   std::vector<std::pair<std::size_t, std::string>> added;
-  for (const json& each : engine.value("added_tokens", json::array())) {
+  const json listed = engine.value("added_tokens", json::array());
+  for (const json& each : listed) {
     added.emplace_back(each.at("id").get<std::size_t>(), content(each));
   }
-  for (const auto& [id, each] : settings.value("added_tokens_decoder", json::object()).items()) {
-    added.emplace_back(std::stoul(id), content(each));
-  }
+  // A name of its own: `items` does not keep a temporary alive.
+  const json decoder = settings.value("added_tokens_decoder", json::object());
+  for (const auto& [id, each] : decoder.items()) added.emplace_back(number(id), content(each));
+  for (const auto& [token, id] : older.items()) added.emplace_back(id.get<std::size_t>(), token);
   std::ranges::sort(added);
   return added;
 }
 
-void add(TokenFiles& files, const json& settings, const json& engine) {
-  for (const auto& [id, token] : added_tokens(settings, engine)) {
+void add(TokenFiles& files, const std::vector<std::pair<std::size_t, std::string>>& added) {
+  for (const auto& [id, token] : added) {
+    if (token.empty()) {
+      throw Refusal("an added token must not be empty, got nothing for id " + std::to_string(id));
+    }
     if (id == files.tokens.size()) files.tokens.push_back(token);
     if (id >= files.tokens.size() || files.tokens[id] != token) {
       throw Refusal("the added token " + printable(token) + " must have the id of its place, got " +
@@ -113,7 +159,8 @@ void read_special(TokenFiles& files, const json& settings) {
   }
   for (const char* name : {"additional_special_tokens", "extra_special_tokens"}) {
     // A list, or an object whose values are meant; null is none.
-    for (const json& token : settings.value(name, json())) files.whole.push_back(content(token));
+    const json listed = settings.value(name, json());
+    for (const json& token : listed) files.whole.push_back(content(token));
   }
 }
 
@@ -139,7 +186,8 @@ TokenFiles read_token_files(const fs::path& folder) {
   const json engine = read_object(folder / "tokenizer.json");
   try {
     read_rules(settings, engine, files.rules);
-    add(files, settings, engine);
+    if (!engine.empty()) files.tokens = joined(std::move(files.tokens), engine_tokens(engine));
+    add(files, added_tokens(settings, engine, read_object(folder / "added_tokens.json")));
     read_special(files, settings);
     files.chinese_words = wants_words(settings, files.tokens);
   } catch (const json::exception& error) {

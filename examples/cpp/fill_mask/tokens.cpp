@@ -24,6 +24,15 @@ std::unique_ptr<Tokens> open_tokens(const std::string& folder) {
                         : "; --vocab names another folder"));
 }
 
+std::int64_t count_masks(const Tokens& tokens, std::string_view line) {
+  const std::string& symbol = tokens.mask_symbol();
+  std::int64_t count = 0;
+  for (auto at = line.find(symbol); at != line.npos; at = line.find(symbol, at + symbol.size())) {
+    ++count;
+  }
+  return count;
+}
+
 std::string filled(const Tokens& tokens, std::string_view line,
                    const std::vector<std::int64_t>& ids) {
   std::string text;

@@ -38,7 +38,10 @@ class Tokens {
 // The tokens of a folder. Refusal names the file that is missing or wrong.
 std::unique_ptr<Tokens> open_tokens(const std::string& folder);
 
-// `line` with the tokens in the places of its mask symbols, in their order.
+// How often the mask symbol stands in a line as it is written.
+std::int64_t count_masks(const Tokens& tokens, std::string_view line);
+
+// `line` with the tokens in the places of its mask symbols, in their order; as many of either.
 std::string filled(const Tokens& tokens, std::string_view line,
                    const std::vector<std::int64_t>& ids);
 
