@@ -20,7 +20,7 @@ case "${1:-}" in
   '') ;;
   --torch) version=${2:?--torch wants a version} ;;
   -h | --help)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    show_help
     exit
     ;;
   *) die "unknown argument $1; try --help" ;;

@@ -31,15 +31,23 @@ def copy_tree(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     if not (target / ".git").exists():
         subprocess.run(["git", "init", "--quiet", target], check=True)
+    for name in files(target) - wanted:
+        (target / name).unlink(missing_ok=True)
+        _prune((target / name).parent, target)
     for name in wanted:
         old, new = target / name, source / name
         if not (old.is_file() and filecmp.cmp(old, new, shallow=False)):
             old.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(new, old)
         shutil.copymode(new, old)
-    for name in files(target) - wanted:
-        (target / name).unlink(missing_ok=True)
     subprocess.run(["git", "-C", target, "add", "--all"], check=True)
+
+
+def _prune(folder: Path, top: Path) -> None:
+    """Remove folders that have become empty."""
+    while folder != top and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def files(folder: Path) -> set[str]:

@@ -11,14 +11,14 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  show_help
   if [ -x .venv/bin/python ]; then .venv/bin/python scripts/train_mlm.py --help; fi
   exit
 fi
 
 # A tree that was built with its tests stays so: other options would only cost a new configuration.
 if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then
-  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON}"
+  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON -DROFORMER_EXT_ENCODER=ON}"
 fi
 set_up demo
 say "training"

@@ -16,7 +16,7 @@ case "${1:-}" in
   '') sanitize= ;;
   --sanitize) sanitize=1 ;;
   *)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "scripts/${0##*/}"
     exit 2
     ;;
 esac

@@ -19,7 +19,7 @@ for argument in "$@"; do
     --fix) fix=1 ;;
     --no-tidy) tidy= ;;
     -h | --help)
-      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      show_help
       exit
       ;;
     *) die "unknown argument $argument; try --help" ;;
@@ -87,7 +87,7 @@ if [ -z "$tidy" ]; then
   say "clang-tidy left out, as asked"
 elif [ -f build/compile_commands.json ]; then
   check "clang-tidy" tidy_cpp build
-  if grep -qs '^ROFORMER_EXT_ENCODER:BOOL=ON' build/CMakeCache.txt; then
+  if [ -f roformer_ext/lib/libroformer_ext_encoder.so ]; then
     check "clang-tidy, fill_mask" tidy_example fill_mask
   else
     say "clang-tidy left out for fill_mask, which needs the C++ encoder"

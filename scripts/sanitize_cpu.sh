@@ -22,7 +22,7 @@ case "${1:-}" in
   --sanitizers) valgrind= ;;
   --valgrind) sanitizers= ;;
   -h | --help)
-    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    show_help
     exit
     ;;
   *) die "unknown argument $1; try --help" ;;

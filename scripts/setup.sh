@@ -5,11 +5,16 @@
 # nothing to do. What needs the system's package manager is installed where nobody has to be asked
 # (root with apt-get); elsewhere the script stops before anything long begins and names the command.
 
+CALLER=$PWD
+SCRIPT=$(cd "$(dirname "$0")" && pwd)/${0##*/}
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT" || exit 1
 export PIP_DISABLE_PIP_VERSION_CHECK=1 DEBIAN_FRONTEND=noninteractive
 
 say() { printf '== %s\n' "$*"; }
+
+# Prints the comment that a script begins with, which is its help.
+show_help() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$SCRIPT"; }
 
 # Ends the script; the message is its last line.
 die() {

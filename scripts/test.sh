@@ -16,7 +16,7 @@ set -euo pipefail
 SLOW_ENDS_AT=1320 # seconds; CI has half an hour, and lint comes after: no slow test begins later
 
 if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  show_help
   exit
 fi
 all=

@@ -15,15 +15,17 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 folder=build-versions
+parent=$ROOT
 versions=()
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help)
-      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      show_help
       exit
       ;;
     --folder)
       folder=${2:?--folder wants a directory}
+      parent=$CALLER
       shift
       ;;
     newest | [0-9]*.[0-9]*) versions+=("$1") ;;
@@ -32,8 +34,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#versions[@]} -gt 0 ] || versions=(2.11 newest)
-mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
+folder=$(cd "$parent" && mkdir -p "$folder" && cd "$folder" && pwd)
 
 # run_tests HOME: scripts/test.sh of the copy, in its environment.
 run_tests() {
@@ -82,9 +83,10 @@ for version in "${versions[@]}"; do
   mkdir -p "$home"
   rm -f "$home/test.log"
   say "torch $version in $home"
-  make_environment "$version" "$home/venv"
-  "$PYTHON" scripts/copy_tree.py "$home/tree"
-  run_tests "$home" || failed+=("$version")
+  # In a shell of its own: a version that cannot be installed ends that, and the others have their turn.
+  (make_environment "$version" "$home/venv") &&
+    "$home/venv/bin/python" scripts/copy_tree.py "$home/tree" && run_tests "$home" ||
+    failed+=("$version")
   rows+=("$(row "$version" "$home" $((SECONDS - began)))")
 done
 

@@ -37,6 +37,8 @@ def test_a_build_sees_what_changed_and_nothing_else(tmp_path: Path) -> None:
     (source / "changed").write_text("CHANGED")
     os.utime(source / "changed", (900.0, 900.0))
     (source / "lost").unlink()
+    shutil.rmtree(source / "deep")
+    (source / "deep").write_text("a file where a folder was")
     (source / "new").write_text("new")
     copy_tree.copy_tree(source, target)
     assert (target / "same").stat().st_mtime == 1000.0
@@ -44,7 +46,7 @@ def test_a_build_sees_what_changed_and_nothing_else(tmp_path: Path) -> None:
     assert (target / "changed").read_text() == "CHANGED"
     assert not (target / "lost").exists()
     assert (target / "build").read_text() == "kept"
-    assert copy_tree.files(target) == {".gitignore", "same", "changed", "new", "deep/run.sh"}
+    assert copy_tree.files(target) == {".gitignore", "same", "changed", "new", "deep"}
 
 
 def test_a_folder_without_git_is_refused(tmp_path: Path) -> None:

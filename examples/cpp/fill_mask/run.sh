@@ -7,7 +7,6 @@
 # Arguments are those of fill_mask; --help lists them. The program itself is build/fill_mask/fill_mask.
 set -euo pipefail
 
-caller=$PWD
 . "$(dirname "${BASH_SOURCE[0]}")/../../../scripts/setup.sh"
 
 # Standard input and output are those of fill_mask.
@@ -24,6 +23,6 @@ caller=$PWD
   cmake --build build/fill_mask
 } >&2 </dev/null
 
-cd "$caller"
+cd "$CALLER"
 trap - EXIT
 exec "$ROOT/build/fill_mask/fill_mask" "$@"
