@@ -27,6 +27,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 _NO_GPU = "needs a CUDA device, and torch sees none"
+_END = "ROFORMER_EXT_TESTS_END"
+_PROGRAMS = ("test_fill_mask", "test_export", "test_onnx", "test_train_mlm")
 _DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
@@ -39,6 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason=_NO_GPU))
+    # Where time may run out, whole programs and files for them come before sweeps of cases.
+    if _END in os.environ:
+        items.sort(key=lambda item: not item.path.name.startswith(_PROGRAMS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -73,7 +78,7 @@ def generator() -> torch.Generator:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """ROFORMER_EXT_TESTS_END, seconds since 1970: what has not begun by then is skipped, loudly."""
-    end = os.environ.get("ROFORMER_EXT_TESTS_END")
+    """What has not begun by `_END`, in seconds since 1970, is skipped, loudly."""
+    end = os.environ.get(_END)
     if end is not None and time.time() > float(end):
-        pytest.skip("no time left for it: ROFORMER_EXT_TESTS_END has passed")
+        pytest.skip(f"no time left for it: {_END} has passed")

@@ -1,7 +1,7 @@
 """examples/cpp/fill_mask: answers of a filter in C++ are those of the Python model.
 
-The program is compiled first, so these tests are slow. Answers are compared with the model on each
-line alone, so padding that leaks would show.
+Answers are compared with the model on each line alone, so padding that leaks would show. The
+program is compiled first; one test does that in the fast suite, so that it always answers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from scripts_path import SCRIPTS, importable
 
 from roformer_ext import RoFormerForMaskedLM, export
 
-pytestmark = pytest.mark.slow
-
-KINDS = ("char", "byte", "wordpiece")
+KINDS = ("char", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("byte", "wordpiece")))
+BATCHES = (3, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 16)))
 CHARACTERS = [
     "[MASK]he ro[MASK]ary model",
     "t[MASK]",
@@ -98,7 +97,7 @@ class Python:
         ]
 
 
-@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_of_python(checkpoints: Path, kind: str, batch: int) -> None:
     """The same tokens in the same order, probabilities to the last digit that is printed."""
@@ -116,6 +115,7 @@ def test_answers_are_those_of_python(checkpoints: Path, kind: str, batch: int) -
             )
 
 
+@pytest.mark.slow
 def test_bf16_is_that_of_python(checkpoints: Path) -> None:
     """Within the roundings of bfloat16, which float32 results are not equal to."""
     folder, lines = checkpoints / "wordpiece", "\n".join(PIECES)
@@ -127,6 +127,7 @@ def test_bf16_is_that_of_python(checkpoints: Path) -> None:
             assert mask[0][1] == pytest.approx(wanted[0][1], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_line_is_filled(tmp_path: Path) -> None:
     """A token stands as it is; a piece that goes on joins its word; a control character shows."""
     fill_mask.write_wordpiece(tmp_path / "joined", "##lo")
@@ -140,6 +141,7 @@ def test_the_line_is_filled(tmp_path: Path) -> None:
     assert fill_mask.answers(tmp_path / "byte", lines=b"\xfe[MASK]")[1].text == r"\xfe\xff"
 
 
+@pytest.mark.slow
 def test_an_answer_comes_before_the_input_ends(checkpoints: Path) -> None:
     """A line is answered when it is there, not when the next one or the end comes."""
     command = [str(fill_mask.program()), str(checkpoints / "char")]
@@ -159,6 +161,7 @@ def test_an_answer_comes_before_the_input_ends(checkpoints: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_starts_in_under_a_second(checkpoints: Path) -> None:
     """By the time that the processor worked, which other processes do not lengthen."""
     spent = []
@@ -170,12 +173,14 @@ def test_starts_in_under_a_second(checkpoints: Path) -> None:
     assert min(spent) < 1
 
 
+@pytest.mark.slow
 def test_tokens_are_counted_without_padding(checkpoints: Path) -> None:
     done = fill_mask.run(checkpoints / "char", lines="[MASK]\nab[MASK]\n[MASK]cd ef")
     assert "3 lines, 10 tokens in" in done.stderr
     assert done.stderr.rstrip().endswith("tokens/s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["char", "wordpiece"])
 def test_runs_on_what_training_leaves(tmp_path: Path, tokens: str) -> None:
     """The folder that scripts/demo.sh prints at its end, without anything copied or added."""
@@ -196,6 +201,7 @@ def test_runs_on_what_training_leaves(tmp_path: Path, tokens: str) -> None:
     assert [token for token, _ in found[1].masks[0]] == [token for token, _ in expected[0]]
 
 
+@pytest.mark.slow
 def test_a_package_answers_like_its_directory(checkpoints: Path, tmp_path: Path) -> None:
     """One of scripts/export.py, with our operator in it; the vocabulary comes from --vocab."""
     folder, lines = checkpoints / "wordpiece", "\n".join(PIECES)
