@@ -35,11 +35,11 @@ void check(const Row& row, std::string_view line, const Tokens& tokens,
            std::optional<std::int64_t> max_length) {
   const std::int64_t masks = std::ranges::count(row, tokens.mask());
   if (masks == 0) throw BadLine("there is no " + tokens.mask_symbol() + " in it");
-  if (masks != count_masks(tokens, line)) {
+  const std::int64_t written = count_masks(tokens, line);
+  if (masks != written) {
     // Another spelling became one on the way through normalization, or a longer token has it in it.
     throw BadLine(std::to_string(masks) + " tokens of it are masks, and it has " +
-                  tokens.mask_symbol() + " " + std::to_string(count_masks(tokens, line)) +
-                  " times");
+                  tokens.mask_symbol() + " " + std::to_string(written) + " times");
   }
   const auto length = static_cast<std::int64_t>(row.size());
   if (max_length && length > *max_length) {

@@ -121,8 +121,7 @@ std::vector<std::pair<std::size_t, std::string>> added_tokens(const json& settin
                                                               const json& engine,
                                                               const json& older) {
   std::vector<std::pair<std::size_t, std::string>> added;
-  const json listed = engine.value("added_tokens", json::array());
-  for (const json& each : listed) {
+  for (const json& each : engine.value("added_tokens", json::array())) {
     added.emplace_back(each.at("id").get<std::size_t>(), content(each));
   }
   // A name of its own: `items` does not keep a temporary alive.
@@ -159,8 +158,7 @@ void read_special(TokenFiles& files, const json& settings) {
   }
   for (const char* name : {"additional_special_tokens", "extra_special_tokens"}) {
     // A list, or an object whose values are meant; null is none.
-    const json listed = settings.value(name, json());
-    for (const json& token : listed) files.whole.push_back(content(token));
+    for (const json& token : settings.value(name, json())) files.whole.push_back(content(token));
   }
 }
 
@@ -184,10 +182,11 @@ TokenFiles read_token_files(const fs::path& folder) {
   json settings = read_object(folder / "special_tokens_map.json");
   settings.update(read_object(folder / "tokenizer_config.json"));
   const json engine = read_object(folder / "tokenizer.json");
+  const json older = read_object(folder / "added_tokens.json");
   try {
     read_rules(settings, engine, files.rules);
     if (!engine.empty()) files.tokens = joined(std::move(files.tokens), engine_tokens(engine));
-    add(files, added_tokens(settings, engine, read_object(folder / "added_tokens.json")));
+    add(files, added_tokens(settings, engine, older));
     read_special(files, settings);
     files.chinese_words = wants_words(settings, files.tokens);
   } catch (const json::exception& error) {
