@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,14 +41,15 @@ def finish(out: Path, processes: int, *more: str) -> tuple[int, str, str]:
     return process.returncode, said, errors
 
 
-def same_curves(one: Path, other: Path, within: float = 3e-4) -> None:
+def same_curves(one: Path, other: Path, until: int) -> None:
+    """Equal to rounding up to a step: sums are in another order, and Adam magnifies that."""
     rows = [list(csv.DictReader((out / "loss.csv").open())) for out in (one, other)]
     assert len(rows[0]) == len(rows[1])
     for left, right in zip(*rows, strict=True):
         assert (left["step"], left["positions"]) == (right["step"], right["positions"])
         for name in ("train_loss", "validation_loss", "validation_accuracy"):
-            if left[name]:
-                assert float(left[name]) == pytest.approx(float(right[name]), abs=within), left
+            if left[name] and int(left["step"]) <= until:
+                assert float(left[name]) == pytest.approx(float(right[name]), abs=3e-4), left
 
 
 def test_two_processes_draw_the_curves_of_one(tmp_path: Path) -> None:
@@ -57,30 +59,34 @@ def test_two_processes_draw_the_curves_of_one(tmp_path: Path) -> None:
     assert status == 0, errors
     assert "2 processes of" in said
     assert said.count("lowest validation loss") == 1
-    same_curves(one, two)
+    same_curves(one, two, until=8)
     # Complete for one process too.
     assert "complete (--restart starts over)" in finish(two, 1, "--steps", "8")[1]
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_with_another_number(tmp_path: Path) -> None:
-    """torchrun hands the signal on, and both processes stop after the same step."""
+def test_an_interrupted_training_goes_on_with_any_number(tmp_path: Path) -> None:
+    """torchrun hands the signal on, both processes stop after the same step, and one goes on."""
     steps = ("--steps", "400")
     one, two = tmp_path / "one", tmp_path / "two"
-    with start(two, 2, *steps) as process:
+    with start(two, 2, *steps, stdout=subprocess.PIPE) as process:
         for _ in range(1200):
             if (two / "checkpoint.pt").exists():
                 break
             time.sleep(0.1)
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-    held = torch.load(two / "checkpoint.pt", weights_only=True)["state"]
-    assert 0 < held["step"] < 400
-    assert held["step"] % 20, "stopped between validations"
-    assert finish(two, 1, *steps)[0] == 0
-    assert finish(one, 1, *steps)[0] == 0
-    same_curves(one, two, within=0.02)  # sums in another order, magnified by 400 steps of Adam
+        said, _ = process.communicate(timeout=60)
+    stopped = torch.load(two / "checkpoint.pt", weights_only=True)["state"]["step"]
+    assert 0 < stopped < 400
+    assert said.count("stopped after step") == 1
+    assert f"stopped after step {stopped} of 400" in said
+    shutil.copytree(two, one)
+    for out, processes in ((one, 1), (two, 2)):
+        status, said, errors = finish(out, processes, *steps)
+        assert status == 0, errors
+        assert f"holds step {stopped}, going on" in said
+    same_curves(one, two, until=stopped + 40)
 
 
 @pytest.mark.slow
