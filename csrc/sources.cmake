@@ -56,6 +56,7 @@ set(ROFORMER_EXT_NN_SOURCES
   nn/mask.cpp
   nn/masked_lm.cpp
   nn/model.cpp
+  nn/packing.cpp
   nn/parameters.cpp
   nn/parts.cpp
   nn/rotation.cpp

@@ -33,8 +33,8 @@ class Inputs:
     """Length of the longest sequence that `position_ids` may come from."""
     exact: bool
     """Positions are the user's, and may be any."""
-    prefix_types: Tensor | None
-    """[B, K], token types of a prefix language model."""
+    prefix_stages: Tensor | None
+    """[B, K], of a prefix language model, whose queries see the keys up to their own stage."""
     packing: Packing | None
     past: int
     """Tokens in the cache."""
@@ -91,11 +91,13 @@ def gather_inputs(
         assert attention_mask is not None
         packing = drop_padding(attention_mask, unpad, targets, reads_first)
     rows = seq + past
+    stages = _prefix_stages(config, token_type_ids, shape)
     if packing is not None:
         attention_mask = None
         input_ids = None if input_ids is None else packing.pack(input_ids)
         inputs_embeds = None if inputs_embeds is None else packing.pack(inputs_embeds)
         token_type_ids = _packed_ids(packing, token_type_ids)
+        stages = _packed_ids(packing, stages)
         position_ids = _packed_ids(packing, position_ids)
         if position_ids is None:
             position_ids = packing.position_ids()
@@ -109,7 +111,7 @@ def gather_inputs(
         position_ids=position_ids,
         rows=rows,
         exact=exact,
-        prefix_types=_prefix_types(config, token_type_ids, packing, shape),
+        prefix_stages=stages,
         packing=packing,
         past=past,
         cache=cache,
@@ -205,11 +207,13 @@ def _packed_ids(packing: Packing, ids: Tensor | None) -> Tensor | None:
     return packing.pack(ids if ids.dim() == 2 else ids.unsqueeze(0))
 
 
-def _prefix_types(
-    config: RoFormerConfig, types: Tensor | None, packing: Packing | None, shape: tuple[int, int]
+def _prefix_stages(
+    config: RoFormerConfig, types: Tensor | None, shape: tuple[int, int]
 ) -> Tensor | None:
+    """cumsum(types) over each row, in which packed sequences begin at stages of their own.
+
+    Padding counts, so that dropping it leaves the others where they were.
+    """
     if not config.prefix_lm or types is None:
         return None
-    if types.dim() == 1:
-        types = types.unsqueeze(0)
-    return types if packing is not None else types.expand(shape)
+    return types.expand(shape).long().cumsum(-1)

@@ -59,7 +59,7 @@ def prepare_mask(
     scene: Scene,
     *,
     causal: bool = False,
-    prefix_types: Tensor | None = None,
+    prefix_stages: Tensor | None = None,
     name: str = "attention_mask",
 ) -> AttentionMask | None:
     """Bring all rules into one form; None where every query sees every key.
@@ -67,15 +67,15 @@ def prepare_mask(
     mask: [B, K] of any dtype (nonzero = token), or 4-D [B or 1, H or 1, Q or 1, K], bool (True =
         attend) or additive floating point, which replaces causality and prefix as well.
     causal: query m sees the keys up to its own, the last query sees them all.
-    prefix_types: [B, K], token types of a prefix language model: query m sees key n when
-        cumsum(types)[n] <= cumsum(types)[m]. The queries are the last Q of the K.
+    prefix_stages: [B, K], of a prefix language model: query m sees key n when
+        stages[n] <= stages[m]. The queries are the last Q of the K.
     name: of the mask, for the ValueError that names a shape or dtype that does not fit.
     """
     if mask is not None and mask.dim() == 4:
         return _masked(_check_four(mask, scene, name), scene.dtype)
     visible = None if mask is None else _check_two(mask, scene, name)[:, None, None, :]
-    if prefix_types is not None:
-        visible = _both(visible, _prefix(prefix_types, scene.queries)[:, None])
+    if prefix_stages is not None:
+        visible = _both(visible, _prefix(prefix_stages, scene.queries)[:, None])
     elif causal and visible is None and scene.queries == scene.keys:
         return AttentionMask(causal=True)
     elif causal and scene.queries > 1:
@@ -88,7 +88,7 @@ def packed_mask(
     scene: Scene,
     *,
     causal: bool = False,
-    prefix_types: Tensor | None = None,
+    prefix_stages: Tensor | None = None,
     dropout: bool = False,
     whole: bool = False,
 ) -> AttentionMask:
@@ -101,20 +101,20 @@ def packed_mask(
     if whole or is_traced(cu_seqlens):
         segments = packing.segments()
         visible = segments[:, None] == segments
-        if prefix_types is not None:
-            visible = visible & _prefix(prefix_types, scene.queries)[0]
+        if prefix_stages is not None:
+            visible = visible & _prefix(prefix_stages, scene.queries)[0]
         elif causal:
             visible = visible.tril()
         return _masked(visible[None, None], scene.dtype)
     one_kernel = cu_seqlens.is_cuda and scene.dtype in (torch.float16, torch.bfloat16)
-    if one_kernel and not dropout and prefix_types is None:
+    if one_kernel and not dropout and prefix_stages is None:
         return AttentionMask(causal=causal, packed=PackedMask(cu_seqlens, None))
     if lengths is None:
         lengths = tuple(cu_seqlens.diff().tolist())
     lengths = tuple(length for length in lengths if length)
     additive = None
-    if prefix_types is not None:
-        parts = prefix_types[0].split(lengths)
+    if prefix_stages is not None:
+        parts = prefix_stages[0].split(lengths)
         additive = tuple(_additive(_prefix(part[None], len(part)), scene.dtype) for part in parts)
     return AttentionMask(causal=causal, packed=PackedMask(cu_seqlens, lengths, additive))
 
@@ -147,10 +147,9 @@ def _lower(queries: int, keys: int, device: torch.device) -> Tensor:
     return index <= index[keys - queries :, None]
 
 
-def _prefix(types: Tensor, queries: int) -> Tensor:
-    """[B, Q, K] of types [B, K]."""
-    stage = types.long().cumsum(-1)
-    return stage[:, None, :] <= stage[:, stage.shape[1] - queries :, None]
+def _prefix(stages: Tensor, queries: int) -> Tensor:
+    """[B, Q, K] of stages [B, K]."""
+    return stages[:, None, :] <= stages[:, stages.shape[1] - queries :, None]
 
 
 def _both(one: Tensor | None, other: Tensor) -> Tensor:

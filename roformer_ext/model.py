@@ -231,16 +231,16 @@ class RoFormerModel(RoFormerPreTrained):
     ) -> AttentionMask | None:
         config = self.config
         scene = self._scene(hidden, hidden.shape[1] + inputs.past)
-        types = inputs.prefix_types
+        stages = inputs.prefix_stages
         if inputs.packing is None:
             return prepare_mask(
-                inputs.attention_mask, scene, causal=config.is_decoder, prefix_types=types
+                inputs.attention_mask, scene, causal=config.is_decoder, prefix_stages=stages
             )
         return packed_mask(
             inputs.packing,
             scene,
             causal=config.is_decoder,
-            prefix_types=types,
+            prefix_stages=stages,
             dropout=self.training and config.attention_probs_dropout_prob > 0,
             whole=output_attentions,
         )

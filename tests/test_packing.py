@@ -98,7 +98,9 @@ def test_dropped_padding_changes_no_token(fields: dict[str, Any], holes: bool) -
     if holes:
         mask[:, 2] = 0
         mask[2, 8] = 1
-    inputs = {"input_ids": ids(3, 9), "attention_mask": mask, "token_type_ids": ids(3, 9, high=2)}
+    types = ids(3, 9, high=2)
+    types[:, 1:5] = torch.tensor([0, 1, 0, 0])  # the hole counts for a prefix, dropped or not
+    inputs = {"input_ids": ids(3, 9), "attention_mask": mask, "token_type_ids": types}
     dropped, kept = model(**inputs), model(**inputs, unpad=False)
     tokens = mask.bool()
     torch.testing.assert_close(

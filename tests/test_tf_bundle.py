@@ -3,6 +3,8 @@
 The one idea: `tf_bundle` writes a file and a test breaks it, byte by byte or entry by entry, with
 the checksums made right again where the break is meant to get past them. What must stay true:
 whatever the bytes are, the reader gives the tensors that were written or raises BadCheckpoint.
+TensorFlow 2.21 read what `tf_bundle` writes, and the converter what TensorFlow's Saver wrote (one
+file, two shards, beside Adam's variables), to the bit.
 """
 
 from __future__ import annotations

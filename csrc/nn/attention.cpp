@@ -12,6 +12,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <array>
+#include <vector>
 
 namespace roformer_ext::nn {
 namespace {
@@ -32,6 +33,21 @@ Tensor stacked(const Three& parts) {
   auto sizes = parts[0].sizes().vec();
   sizes[0] *= 3;
   return at::as_strided(parts[0], sizes, parts[0].strides(), parts[0].storage_offset());
+}
+
+// [1, T, 3, H, D] to [1, T, H, D], every sequence by itself.
+Tensor attend_packed(const Tensor& packed, const PackedMask& mask, bool causal, double dropout) {
+  std::vector<Tensor> done;
+  done.reserve(mask.lengths.size());
+  for (const Tensor& sequence : packed.split_with_sizes(mask.lengths, 1)) {
+    const auto parts = sequence.transpose(1, 3).unbind(2);
+    std::optional<Tensor> additive;
+    if (!mask.additive.empty()) additive = mask.additive[done.size()];
+    done.push_back(
+        at::scaled_dot_product_attention(parts[0], parts[1], parts[2], additive, dropout, causal)
+            .transpose(1, 2));
+  }
+  return at::cat(done, 1);
 }
 
 void move_together(const Three& parts) {
@@ -69,12 +85,16 @@ Tensor SelfAttention::forward(const Tensor& hidden, const AttentionMask& mask,
   // Not a view: the backward of an in-place change to a view copies the whole gradient.
   packed = at::_unsafe_view(packed, {batch, seq, 3, heads_, head_dim_});
   packed = rotate_packed(packed, rotation, rotary_value_);
+  const double dropout = is_training() ? dropout_ : 0.0;
+  if (mask.packed) {
+    return attend_packed(packed, *mask.packed, mask.causal, dropout).reshape({batch, seq, width});
+  }
   const auto parts = packed.unbind(2);
   Tensor query = parts[0].transpose(1, 2);
   if (mask.seeing) query = query * *mask.seeing;
   const Tensor context =
       at::scaled_dot_product_attention(query, parts[1].transpose(1, 2), parts[2].transpose(1, 2),
-                                       mask.additive, is_training() ? dropout_ : 0.0, mask.causal);
+                                       mask.additive, dropout, mask.causal);
   return context.transpose(1, 2).reshape({batch, seq, width});
 }
 

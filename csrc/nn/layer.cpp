@@ -2,9 +2,28 @@
 #include "nn/layer.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/dropout.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
 
 namespace roformer_ext::nn {
+namespace {
+
+// Blocks of 32 MiB and more come from the system as fresh pages at each use, which takes as long as
+// a tenth of the products, and smaller ones stay in the cache until they are read.
+constexpr std::int64_t kWidenedBytes = 16 << 20;
+
+// So many pieces of [B, S, C] that the widened activations of one fit into kWidenedBytes.
+std::int64_t number_of_pieces(const at::Tensor& hidden, std::int64_t widened) {
+  if (c10::GradMode::is_enabled() || !hidden.is_cpu()) return 1;
+  const std::int64_t tokens = hidden.size(0) * hidden.size(1);
+  const std::int64_t bytes = tokens * widened * hidden.element_size();
+  return std::max<std::int64_t>(1, (bytes + kWidenedBytes - 1) / kWidenedBytes);
+}
+
+}  // namespace
 
 Residual::Residual(const Scope& scope, std::int64_t width, const RoFormerConfig& config)
     : dropout_(config.hidden_dropout_prob) {
@@ -18,7 +37,7 @@ at::Tensor Residual::forward(const at::Tensor& x, const at::Tensor& residual) co
 }
 
 Layer::Layer(const Scope& scope, const RoFormerConfig& config)
-    : activation_(activation(config.hidden_act)) {
+    : widened_(config.intermediate_size), activation_(activation(config.hidden_act)) {
   const auto attention = register_module("attention", std::make_shared<Group>());
   const Scope inner = scope / "attention";
   attention_ = attention->add("self", child<SelfAttention>(inner, "self", config));
@@ -36,7 +55,17 @@ at::Tensor Layer::forward(const at::Tensor& hidden, const AttentionMask& mask,
                           const Rotation& rotation) const {
   const at::Tensor attended =
       attention_output_->forward(attention_->forward(hidden, mask, rotation), hidden);
-  return output_->forward(activation_(widen_->forward(attended)), attended);
+  const std::int64_t pieces = number_of_pieces(attended, widened_);
+  if (pieces == 1) return feed_forward(attended);
+  std::vector<at::Tensor> done;
+  for (const at::Tensor& piece : attended.flatten(0, 1).chunk(pieces)) {
+    done.push_back(feed_forward(piece));
+  }
+  return at::cat(done).view_as(attended);
+}
+
+at::Tensor Layer::feed_forward(const at::Tensor& x) const {
+  return output_->forward(activation_(widen_->forward(x)), x);
 }
 
 Layers::Layers(const Scope& scope, const RoFormerConfig& config) {

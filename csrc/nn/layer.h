@@ -35,6 +35,10 @@ class Layer : public torch::nn::Module {
                      const Rotation& rotation) const;
 
  private:
+  // [..., C] to [..., C], each token by itself.
+  at::Tensor feed_forward(const at::Tensor& x) const;
+
+  std::int64_t widened_;
   Activation activation_;
   std::shared_ptr<SelfAttention> attention_;
   std::shared_ptr<Residual> attention_output_;

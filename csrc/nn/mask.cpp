@@ -35,17 +35,22 @@ double lowest(at::ScalarType dtype) {
   }
 }
 
-AttentionMask masked(const Tensor& mask, at::ScalarType dtype) {
+Tensor additive_of(const Tensor& mask, at::ScalarType dtype) {
   const double low = lowest(dtype);
-  Tensor additive;
-  if (mask.scalar_type() == at::kBool) {
-    additive = at::where(mask, at::zeros({}, mask.options().dtype(dtype)), low).to(dtype);
-  } else {
-    additive = mask.clamp_min(low).to(dtype);
-  }
+  if (mask.scalar_type() != at::kBool) return mask.clamp_min(low).to(dtype);
+  return at::where(mask, at::zeros({}, mask.options().dtype(dtype)), low).to(dtype);
+}
+
+AttentionMask masked(const Tensor& mask, at::ScalarType dtype) {
+  const Tensor additive = additive_of(mask, dtype);
   if (dtype != at::kHalf && !c10::GradMode::is_enabled()) return {.additive = additive};
-  const Tensor seeing = additive.gt(low).any(-1, true);
+  const Tensor seeing = additive.gt(lowest(dtype)).any(-1, true);
   return {.additive = additive.masked_fill(seeing.logical_not(), 0.0), .seeing = seeing.to(dtype)};
+}
+
+// [B, S] to [B, 1, S, S].
+Tensor visible_by(const Tensor& stages) {
+  return stages.unsqueeze(1).le(stages.unsqueeze(2)).unsqueeze(1);
 }
 
 Tensor both(const std::optional<Tensor>& one, const Tensor& other) {
@@ -65,9 +70,15 @@ void check_four(const Tensor& mask, at::IntArrayRef wanted) {
 
 }  // namespace
 
+std::optional<Tensor> prefix_stages(const RoFormerConfig& config, at::IntArrayRef shape,
+                                    const std::optional<Tensor>& token_type_ids) {
+  if (!config.prefix_lm || !token_type_ids) return {};
+  const Tensor& types = *token_type_ids;
+  return (types.dim() == 1 ? types.unsqueeze(0) : types).expand(shape).to(at::kLong).cumsum(-1);
+}
+
 AttentionMask prepare_mask(const RoFormerConfig& config, const Tensor& hidden,
-                           const std::optional<Tensor>& mask,
-                           const std::optional<Tensor>& token_type_ids) {
+                           const std::optional<Tensor>& mask, const std::optional<Tensor>& stages) {
   const auto dtype = compute_dtype(hidden);
   const std::int64_t batch = hidden.size(0), seq = hidden.size(1);
   if (mask && mask->dim() == 4) {
@@ -81,17 +92,27 @@ AttentionMask prepare_mask(const RoFormerConfig& config, const Tensor& hidden,
                       mask->sizes());
     visible = mask->ne(0).unsqueeze(1).unsqueeze(1);
   }
-  if (config.prefix_lm && token_type_ids) {
-    const Tensor types =
-        token_type_ids->dim() == 1 ? token_type_ids->unsqueeze(0) : *token_type_ids;
-    const Tensor stage = types.expand({batch, seq}).to(at::kLong).cumsum(-1);
-    visible = both(visible, stage.unsqueeze(1).le(stage.unsqueeze(2)).unsqueeze(1));
+  if (stages) {
+    visible = both(visible, visible_by(*stages));
   } else if (config.is_decoder && !visible) {
     return {.causal = true};
   } else if (config.is_decoder) {
     visible = both(visible, at::ones({seq, seq}, visible->options()).tril());
   }
   return visible ? masked(*visible, dtype) : AttentionMask{};
+}
+
+AttentionMask packed_mask(const RoFormerConfig& config, const Tensor& hidden,
+                          const std::vector<std::int64_t>& lengths,
+                          const std::optional<Tensor>& stages) {
+  PackedMask packed{.lengths = lengths};
+  if (stages) {
+    const auto dtype = compute_dtype(hidden);
+    for (const Tensor& own : stages->split_with_sizes(lengths, 1)) {
+      packed.additive.push_back(additive_of(visible_by(own), dtype));
+    }
+  }
+  return {.causal = config.is_decoder, .packed = packed};
 }
 
 }  // namespace roformer_ext::nn

@@ -5,6 +5,7 @@
 #include <roformer_ext/encoder.h>
 
 #include "nn/activation.h"
+#include "nn/encoded.h"
 #include "nn/losses.h"
 #include "nn/parts.h"
 
@@ -85,24 +86,25 @@ ModelOutput RoFormerForMaskedLMImpl::forward(const at::Tensor& input_ids,
                                              const OptionalTensor& attention_mask,
                                              const OptionalTensor& token_type_ids,
                                              const OptionalTensor& labels,
-                                             const OptionalTensor& position_ids) {
-  ModelOutput output = roformer_->forward(input_ids, attention_mask, token_type_ids, position_ids);
-  const at::Tensor& hidden = output.last_hidden_state;
+                                             const OptionalTensor& position_ids,
+                                             std::optional<bool> unpad) {
   const OptionalTensor targets = given(labels);
-  if (!targets) {
-    output.logits = head_->forward(hidden);
+  const Encoded encoded = roformer_->encode(input_ids, attention_mask, token_type_ids, position_ids,
+                                            unpad, {.targets = targets, .first = false});
+  ModelOutput output;
+  output.last_hidden_state = encoded.padded(encoded.hidden);
+  const at::Tensor rows = encoded.hidden.flatten(0, 1);
+  if (targets && is_training()) {
+    const at::Tensor flat = encoded.laid_out(*targets).flatten();
+    const at::Tensor labelled = flat.ne(kIgnored).nonzero().squeeze(1);
+    output.loss =
+        class_loss(head_->forward(rows.index_select(0, labelled)), flat.index_select(0, labelled));
     return output;
   }
-  TORCH_CHECK_VALUE(targets->sizes() == input_ids.sizes(),
-                    "labels must be [B, S] = ", input_ids.sizes(), ", got ", targets->sizes());
-  if (is_training()) {
-    const at::Tensor flat = targets->flatten();
-    const at::Tensor labelled = flat.ne(kIgnored).nonzero().squeeze(1);
-    const at::Tensor rows = hidden.flatten(0, 1).index_select(0, labelled);
-    output.loss = class_loss(head_->forward(rows), flat.index_select(0, labelled));
-  } else {
-    output.logits = head_->forward(hidden);
-    output.loss = class_loss(output.logits.flatten(0, 1), targets->flatten());
+  const at::Tensor logits = head_->forward(encoded.hidden);
+  output.logits = encoded.padded(logits);
+  if (targets) {
+    output.loss = class_loss(logits.flatten(0, 1), encoded.laid_out(*targets).flatten());
   }
   return output;
 }

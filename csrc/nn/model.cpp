@@ -6,6 +6,7 @@
 
 #include "nn/activation.h"
 #include "nn/embeddings.h"
+#include "nn/encoded.h"
 #include "nn/layer.h"
 #include "nn/mask.h"
 #include "nn/rotation.h"
@@ -66,27 +67,49 @@ RoFormerModelImpl::RoFormerModelImpl(const RoFormerConfig& config, const Scope& 
 ModelOutput RoFormerModelImpl::forward(const at::Tensor& input_ids,
                                        const OptionalTensor& attention_mask,
                                        const OptionalTensor& token_type_ids,
-                                       const OptionalTensor& position_ids) {
+                                       const OptionalTensor& position_ids,
+                                       std::optional<bool> unpad) {
+  const Encoded encoded = encode(input_ids, attention_mask, token_type_ids, position_ids, unpad,
+                                 {.targets = {}, .first = pooler_ != nullptr});
+  ModelOutput output;
+  output.last_hidden_state = encoded.padded(encoded.hidden);
+  if (pooler_) {
+    output.pooler_output = activation(config_.pooler_activation)(pooler_->forward(encoded.first()));
+  }
+  return output;
+}
+
+Encoded RoFormerModelImpl::encode(const at::Tensor& input_ids, const OptionalTensor& attention_mask,
+                                  const OptionalTensor& token_type_ids,
+                                  const OptionalTensor& position_ids, std::optional<bool> unpad,
+                                  const Reads& reads) const {
   TORCH_CHECK_VALUE(input_ids.defined() && input_ids.dim() == 2 && is_integer(input_ids),
                     "input_ids must be integers [B, S], got ",
                     input_ids.defined() ? c10::str(input_ids.scalar_type(), " ", input_ids.sizes())
                                         : "no tensor");
-  const OptionalTensor types = given(token_type_ids), positions = given(position_ids);
+  const OptionalTensor mask = given(attention_mask), types = given(token_type_ids),
+                       positions = given(position_ids);
   const std::int64_t batch = input_ids.size(0), seq = input_ids.size(1);
   check_ids("token_type_ids", types, batch, seq);
   check_ids("position_ids", positions, batch, seq);
+  TORCH_CHECK_VALUE(!reads.targets || reads.targets->sizes() == input_ids.sizes(),
+                    "labels must be [B, S] = ", input_ids.sizes(), ", got ",
+                    reads.targets->sizes());
 
-  at::Tensor hidden = embeddings_->forward(input_ids, types);
+  Encoded encoded{.hidden = {}, .packing = drop_padding(mask, {batch, seq}, unpad, reads)};
+  at::Tensor hidden = embeddings_->forward(encoded.laid_out(input_ids), encoded.laid_out(types));
   if (embeddings_project_) hidden = embeddings_project_->forward(hidden);
-  const AttentionMask mask = prepare_mask(config_, hidden, given(attention_mask), types);
-  const Rotation rotation = rotation_of(config_, seq, positions, hidden.device());
-  ModelOutput output;
-  output.last_hidden_state = layers_->forward(hidden, mask, rotation);
-  if (pooler_) {
-    const at::Tensor first = output.last_hidden_state.select(1, 0);
-    output.pooler_output = activation(config_.pooler_activation)(pooler_->forward(first));
+  const OptionalTensor stages = encoded.laid_out(prefix_stages(config_, {batch, seq}, types));
+  const AttentionMask visible = encoded.packing
+                                    ? packed_mask(config_, hidden, encoded.packing->lengths, stages)
+                                    : prepare_mask(config_, hidden, mask, stages);
+  Rotation rotation = rotation_of(config_, seq, positions, hidden.device());
+  if (encoded.packing) {
+    const at::Tensor row = at::arange(seq, input_ids.options());
+    rotation.ids = encoded.laid_out(rotation.ids.value_or(row));
   }
-  return output;
+  encoded.hidden = layers_->forward(hidden, visible, rotation);
+  return encoded;
 }
 
 const at::Tensor& RoFormerModelImpl::word_embeddings() const { return embeddings_->words(); }

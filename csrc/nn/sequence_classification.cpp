@@ -4,6 +4,7 @@
 #include <roformer_ext/encoder.h>
 
 #include "nn/activation.h"
+#include "nn/encoded.h"
 #include "nn/losses.h"
 #include "nn/parts.h"
 
@@ -50,9 +51,13 @@ ModelOutput RoFormerForSequenceClassificationImpl::forward(const at::Tensor& inp
                                                            const OptionalTensor& attention_mask,
                                                            const OptionalTensor& token_type_ids,
                                                            const OptionalTensor& labels,
-                                                           const OptionalTensor& position_ids) {
-  ModelOutput output = roformer_->forward(input_ids, attention_mask, token_type_ids, position_ids);
-  output.logits = classifier_->forward(output.last_hidden_state.select(1, 0));
+                                                           const OptionalTensor& position_ids,
+                                                           std::optional<bool> unpad) {
+  const Encoded encoded = roformer_->encode(input_ids, attention_mask, token_type_ids, position_ids,
+                                            unpad, {.targets = {}, .first = true});
+  ModelOutput output;
+  output.last_hidden_state = encoded.padded(encoded.hidden);
+  output.logits = classifier_->forward(encoded.first());
   if (const OptionalTensor targets = given(labels)) {
     output.loss = sequence_loss(output.logits, *targets, config().problem_type);
   }

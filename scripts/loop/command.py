@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from loop.optimizer import DTYPES
 
 BAD, STOPPED = 2, 130
+FIRST_TELLS_WITHIN = 30.0  # seconds
 
 
 class BadSetting(ValueError):
@@ -30,9 +32,11 @@ def run(name: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except BadSetting as error:
-        # Of the processes that torchrun started, the first on each machine tells it.
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"{name}: {error}", file=sys.stderr)
+        # Of the processes that torchrun started, the first on each machine tells it, and its end is
+        # that of the others; who ended before it would keep it from telling.
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            time.sleep(FIRST_TELLS_WITHIN)
+        print(f"{name}: {error}", file=sys.stderr)
         return BAD
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from scripts_path import importable
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = str(ROOT / "scripts" / "train_mlm.py")
@@ -96,6 +97,26 @@ def test_word_pieces_are_learned_once(tmp_path: Path) -> None:
     status, _, errors = finish(tmp_path, 2, "--steps", "2", "--tokens", "wordpiece")
     assert status == 0, errors
     assert (tmp_path / "rotary" / "vocab.txt").exists()
+
+
+def test_no_process_ends_before_the_first_has_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torchrun ends the others as soon as one has ended."""
+    pytest.importorskip("tqdm")
+    heard: list[str] = []
+    with importable():
+        from loop import command
+
+        def fails() -> int:
+            raise command.BadSetting("no")
+
+        monkeypatch.setattr(command.time, "sleep", lambda _: heard.append(capsys.readouterr().err))
+        for rank, waits in (("0", 0), ("1", 1)):
+            monkeypatch.setenv("LOCAL_RANK", rank)
+            assert command.run("script", fails) == command.BAD
+            assert capsys.readouterr().err == "script: no\n"
+            assert heard == [""] * waits
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ class Layers;
 class MaskedLMHead;
 class ClassificationHead;
 class Scope;
+struct Encoded;
+struct Reads;
 
 using OptionalTensor = std::optional<at::Tensor>;
 
@@ -51,7 +53,12 @@ struct ModelOutput {
 // position_ids: [S] or [B, S], any position; the index in the sequence when not given, and -1 = do
 //   not rotate this token.
 //
-// c10::Error says in one sentence which argument does not fit. Padding is computed like any token.
+// unpad: drop padding, which attention_mask [B, S] names, for the computation, and put zeros there
+//   in the result. When not given it is done on the CPU where padding is at least a tenth of all
+//   positions and nothing on it is read, by a label, a pooler or a classifier; true does it always,
+//   false never.
+//
+// c10::Error says in one sentence which argument does not fit.
 class ROFORMER_EXT_API RoFormerModelImpl : public torch::nn::Module {
  public:
   // Random weights, in training mode. std::invalid_argument names a field of the configuration that
@@ -62,7 +69,12 @@ class ROFORMER_EXT_API RoFormerModelImpl : public torch::nn::Module {
 
   ModelOutput forward(const at::Tensor& input_ids, const OptionalTensor& attention_mask = {},
                       const OptionalTensor& token_type_ids = {},
-                      const OptionalTensor& position_ids = {});
+                      const OptionalTensor& position_ids = {}, std::optional<bool> unpad = {});
+
+  // For the heads: `forward` without padding the result back; `reads` is what the head reads.
+  Encoded encode(const at::Tensor& input_ids, const OptionalTensor& attention_mask,
+                 const OptionalTensor& token_type_ids, const OptionalTensor& position_ids,
+                 std::optional<bool> unpad, const Reads& reads) const;
 
   const RoFormerConfig& config() const { return config_; }
   // [V, E], the parameter that a decoder may be tied to.
@@ -96,7 +108,7 @@ class ROFORMER_EXT_API RoFormerForMaskedLMImpl : public torch::nn::Module {
 
   ModelOutput forward(const at::Tensor& input_ids, const OptionalTensor& attention_mask = {},
                       const OptionalTensor& token_type_ids = {}, const OptionalTensor& labels = {},
-                      const OptionalTensor& position_ids = {});
+                      const OptionalTensor& position_ids = {}, std::optional<bool> unpad = {});
 
   const std::shared_ptr<RoFormerModelImpl>& roformer() const { return roformer_; }
   // Hidden states [..., C] to logits [..., V].
@@ -126,7 +138,7 @@ class ROFORMER_EXT_API RoFormerForSequenceClassificationImpl : public torch::nn:
 
   ModelOutput forward(const at::Tensor& input_ids, const OptionalTensor& attention_mask = {},
                       const OptionalTensor& token_type_ids = {}, const OptionalTensor& labels = {},
-                      const OptionalTensor& position_ids = {});
+                      const OptionalTensor& position_ids = {}, std::optional<bool> unpad = {});
 
   const RoFormerConfig& config() const { return roformer_->config(); }
 

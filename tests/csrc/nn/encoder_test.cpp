@@ -113,6 +113,47 @@ TEST_CASE("the two parts give the logits of few positions", "[nn]") {
   CHECK_THROWS_WITH(model->logits_of(Tensor()), contains("got no tensor"));
 }
 
+TEST_CASE("padding may be dropped by will", "[nn]") {
+  auto model = RoFormerForMaskedLM::from_pretrained(directory("masked_lm_v1"));
+  const Tensor thin = at::ones({2, 16}, at::kInt);
+  thin[1][15] = 0;
+  const Tensor ids = at::arange(32, at::kLong).remainder(19).view({2, 16});
+  const auto logits = [&](std::optional<bool> unpad, const Tensor& labels = {}) {
+    return model->forward(ids, thin, {}, labels, {}, unpad).logits;
+  };
+  const Tensor kept = logits(false), dropped = logits(true);
+  CHECK(at::equal(logits({}), kept));  // a tenth is the least
+  CHECK(kept[1][15].abs().max().item<float>() > 0.0F);
+  CHECK(dropped[1][15].abs().max().item<float>() == 0.0F);
+  CHECK(at::allclose(dropped.index({thin.ne(0)}), kept.index({thin.ne(0)}), 1e-5, 1e-5));
+  CHECK_THROWS_WITH(logits(true, ids),
+                    contains("unpad must not be true where a label stands on padding"));
+  CHECK_THROWS_WITH(model->forward(ids, at::ones({2, 1, 16, 16}, at::kBool), {}, {}, {}, true),
+                    contains("unpad must not be true with an attention_mask of shape"));
+  const Tensor none = at::zeros_like(thin);
+  CHECK(at::equal(model->forward(ids, none, {}, {}, {}, true).logits,
+                  model->forward(ids, none, {}, {}, {}, false).logits));
+
+  auto classifier =
+      RoFormerForSequenceClassification::from_pretrained(directory("classifier_classes"));
+  const Tensor left = thin.flip({1});
+  CHECK_THROWS_WITH(classifier->forward(ids, left, {}, {}, {}, true),
+                    contains("where the first token of a sequence stands on padding"));
+  CHECK(at::allclose(classifier->forward(ids, thin, {}, {}, {}, true).logits,
+                     classifier->forward(ids, thin, {}, {}, {}, false).logits, 1e-5, 1e-5));
+}
+
+TEST_CASE("a feed-forward in pieces computes what it does in one", "[nn]") {
+  RoFormerConfig config = small();
+  config.intermediate_size = 4096;  // times 1300 tokens: two pieces of at most 16 MiB
+  RoFormerModel model(config);
+  model->eval();
+  const Tensor ids = at::arange(1300, at::kLong).remainder(11).view({2, 650});
+  const Tensor recorded = model->forward(ids).last_hidden_state;
+  const c10::InferenceMode guard;
+  CHECK(at::allclose(model->forward(ids).last_hidden_state, recorded.detach(), 1e-5, 1e-6));
+}
+
 TEST_CASE("int32 ids and absent tensors are understood", "[nn]") {
   RoFormerModel model(small());
   model->eval();

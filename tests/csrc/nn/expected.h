@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -45,8 +46,10 @@ class Expected {
   const at::Tensor& at(const std::string& name) const { return tensors_.at(name); }
 
   std::optional<at::Tensor> mask() const {
-    const auto square = find("input.four_dimensional_mask");
-    return square ? square : find("input.attention_mask");
+    const auto masks = under("input.");
+    const auto is_mask = [](const auto& input) { return input.first.ends_with("_mask"); };
+    const auto found = std::ranges::find_if(masks, is_mask);
+    return found == masks.end() ? std::nullopt : std::optional(found->second);
   }
 
   // Those whose name begins with `prefix`, without it.

@@ -22,6 +22,8 @@ import roformer_ext
 from roformer_ext.tensor_file import write_safetensors
 
 BATCH, SEQ, VOCABULARY = 3, 7, 19
+TORN = torch.ones(BATCH, SEQ, dtype=torch.bool)
+TORN[0, [0, 3]] = TORN[1] = False
 SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 16,
@@ -56,7 +58,8 @@ class Case:
 
 
 def masked_lm(name: str, *, inputs: tuple[str, ...] = Case.inputs, **fields: Any) -> Case:
-    return Case(f"masked_lm_{name}", fields, inputs, "tokens")
+    labels = "torn_tokens" if "torn_mask" in inputs else "tokens"
+    return Case(f"masked_lm_{name}", fields, inputs, labels)
 
 
 CASES = [
@@ -67,27 +70,40 @@ CASES = [
     masked_lm("v2_two_widths", embedding_size=8, **V2),
     masked_lm("values_rotate", rotary_value=True, hidden_act="silu"),
     masked_lm("scaled", rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 500}),
-    masked_lm("causal", is_decoder=True),
+    masked_lm("causal", is_decoder=True, use_cache=False),
     masked_lm("causal_unmasked", inputs=(), is_decoder=True),
     masked_lm("positions", inputs=("attention_mask", "position_ids")),
     masked_lm("blind_rows", inputs=("four_dimensional_mask",)),
+    masked_lm("little_padding", inputs=("thin_mask",)),
+    masked_lm("holes", inputs=("torn_mask", "token_type_ids"), prefix_lm=True),
+    masked_lm("causal_holes", inputs=("torn_mask",), is_decoder=True, use_cache=False),
+    Case("masked_lm_labels_on_padding", labels="all_tokens"),
     Case("masked_lm_float64", {}, labels="tokens", dtype=torch.float64),
     Case("masked_lm_bfloat16", {}, labels="tokens", dtype=torch.bfloat16),
     Case("masked_lm_float16", {}, labels="tokens", dtype=torch.float16),
     Case("masked_lm_shards", {}, labels="tokens", shard="4KB"),
     Case("model_v1", {"embedding_size": 8}),
     Case("model_sim", {"prefix_lm": True, "pooler_activation": "linear", "hidden_act": "relu"}),
+    Case("model_holes", inputs=("torn_mask",)),
+    Case("model_holes_pooled", {"pooler_activation": "tanh"}, inputs=("torn_mask",)),
     Case("classifier_classes", {"num_labels": 3}, labels="classes"),
     Case("classifier_regression", {"num_labels": 1}, labels="numbers"),
     Case("classifier_several", {"num_labels": 3}, labels="several"),
+    Case("classifier_holes", {"num_labels": 3}, inputs=("torn_mask",), labels="classes"),
     Case("classifier_v2", {"num_labels": 3, **V2}, labels="classes"),
 ]
 
 
 def every_input() -> dict[str, Tensor]:
-    """Inputs by name; the second sequence is padded, and the third has a token of position -1."""
+    """Inputs by name; the third sequence has a token of position -1.
+
+    attention_mask: padding that is dropped; thin_mask: too little; torn_mask: in a first place, in
+    the middle, and a whole sequence.
+    """
     mask = torch.ones(BATCH, SEQ, dtype=torch.int64)
     mask[1, 4:] = 0
+    thin = torch.ones(BATCH, SEQ, dtype=torch.int64)
+    thin[1, 5:] = 0
     types = torch.zeros(BATCH, SEQ, dtype=torch.int64)
     types[:, 3:] = 1
     positions = torch.randint(0, 100_000, (BATCH, SEQ))
@@ -97,6 +113,8 @@ def every_input() -> dict[str, Tensor]:
     return {
         "input_ids": torch.randint(1, VOCABULARY, (BATCH, SEQ)),
         "attention_mask": mask,
+        "thin_mask": thin,
+        "torn_mask": TORN,
         "token_type_ids": types,
         "position_ids": positions,
         "four_dimensional_mask": square,
@@ -111,6 +129,8 @@ def every_label() -> dict[str, Tensor]:
     several[0, 1] = -100
     return {
         "tokens": tokens,
+        "torn_tokens": tokens.where(TORN, -100),
+        "all_tokens": torch.randint(0, VOCABULARY, (BATCH, SEQ)),
         "classes": torch.tensor([2, -100, 0]),
         "numbers": torch.randn(BATCH),
         "several": several,
@@ -127,7 +147,7 @@ def randomise(model: torch.nn.Module) -> None:
 
 
 def outputs(model: Any, arguments: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    found = model(**arguments, unpad=False)
+    found = model(**arguments)
     names = ("last_hidden_state", "pooler_output", "logits", "loss")
     values = {name: getattr(found, name, None) for name in names}
     return {f"{prefix}.{n}": x.detach().clone() for n, x in values.items() if x is not None}
@@ -140,7 +160,7 @@ def losses(model: Any, arguments: dict[str, Tensor]) -> Tensor:
     found = []
     for _ in range(3):
         optimizer.zero_grad()
-        loss = model(**arguments, unpad=False).loss
+        loss = model(**arguments).loss
         loss.backward()
         optimizer.step()
         found.append(loss.detach())
@@ -158,8 +178,9 @@ def write(case: Case, folder: Path) -> None:
     inputs = every_input()
     given = {name: inputs[name] for name in ("input_ids", *case.inputs)}
     expected = {f"input.{name}": x for name, x in given.items()}
-    if "four_dimensional_mask" in given:
-        given["attention_mask"] = given.pop("four_dimensional_mask")
+    for name in case.inputs:
+        if name.endswith("_mask"):
+            given["attention_mask"] = given.pop(name)
     if case.labels:
         given["labels"] = expected["input.labels"] = every_label()[case.labels]
     with torch.no_grad():
