@@ -3,7 +3,8 @@
 #
 #   scripts/sanitize_cpu.sh                both parts
 #   scripts/sanitize_cpu.sh --sanitizers   AddressSanitizer with its search for leaks, and
-#                                          UndefinedBehaviorSanitizer, over every C++ test
+#                                          UndefinedBehaviorSanitizer, over every C++ test, then
+#                                          over examples/cpp/fill_mask in all its Python tests
 #   scripts/sanitize_cpu.sh --valgrind     memcheck over the applications of tests/consumer
 #
 # The first part compiles everything of ours into build-asan/ with ROFORMER_EXT_SANITIZE=ON; LibTorch
@@ -41,6 +42,14 @@ build_with_sanitizers() {
     cmake --build build-asan --parallel "${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}"
 }
 
+# The flags are those of csrc/cmake/Sanitizers.cmake. They make a start twice as long.
+test_fill_mask() {
+  CXXFLAGS="-g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all" \
+    ROFORMER_EXT_FILL_MASK_BUILD=build-asan/fill_mask LSAN_OPTIONS=print_suppressions=0 \
+    ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:check_initialization_order=1 \
+    "$PYTHON" -m pytest -m "" -k "not under_a_second" -q tests/test_fill_mask*.py
+}
+
 # Memcheck's status 99 tells a finding from a failed check. It knows no AVX-512 and hides it from
 # programs, so that the kernels are those of AVX2.
 memcheck() {
@@ -65,6 +74,7 @@ if [ -n "$sanitizers" ]; then
   stage "build with sanitizers" build_with_sanitizers
   [ ${#failed[@]} = 0 ] || conclude
   stage "tests with sanitizers" ctest --test-dir build-asan --output-on-failure --no-tests=error
+  stage "fill_mask with sanitizers" test_fill_mask
 fi
 if [ -n "$valgrind" ]; then
   stage "applications" ctest --test-dir build --output-on-failure --no-tests=error -R consumer

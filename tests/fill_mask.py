@@ -1,12 +1,14 @@
 """examples/cpp/fill_mask for its tests: built once, given small checkpoints, its output read back.
 
-What must stay true: test processes build into one folder one after the other, and the build is that
-of examples/cpp/fill_mask/run.sh, with warnings as errors.
+What must stay true: test processes build into one folder one after the other, as run.sh beside the
+program does, with warnings as errors. ROFORMER_EXT_FILL_MASK_BUILD names another folder, for a
+build of another kind.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +25,7 @@ import roformer_ext
 from roformer_ext import RoFormerConfig, RoFormerForMaskedLM
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build" / "fill_mask"
+BUILD = Path(os.environ.get("ROFORMER_EXT_FILL_MASK_BUILD", ROOT / "build" / "fill_mask")).resolve()
 PAIR = re.compile(r"  '(.*?)' ([0-9.]+)(?=  '|$)")
 CORPUS = "The rotary model turns each query and key by its angle: é, 中文.\n"
 LENGTH = 64

@@ -17,8 +17,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from comparison import CLOSE, adamw, batch, masked_lm, mesh, whole
 from ranks import Ranks
-from test_models import CLOSE, adamw, batch, masked_lm, mesh, whole
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
