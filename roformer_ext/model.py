@@ -106,7 +106,8 @@ class RoFormerModel(RoFormerPreTrained):
         cu_seqlens: [n + 1], int32: the input is [1, T], n sequences one after another, each of
             which sees itself only; positions start anew in each unless given.
         unpad: drop padding for the computation and put zeros there in the result. None does it
-            where padding is at least a tenth of all positions, True always, False never.
+            where padding is at least a tenth of all positions and nothing on it is read, True
+            whatever the amount or a ValueError, False never.
         output_attentions: return the weights of each layer, by a slower path that stores them.
         output_hidden_states: return the embeddings and the output of each layer.
         return_dict: False returns a plain tuple of what is not None.

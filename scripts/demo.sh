@@ -16,10 +16,7 @@ if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
   exit
 fi
 
-# A tree that was built with its tests stays so: other options would only cost a new configuration.
-if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then
-  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:--DROFORMER_EXT_TESTS=ON -DROFORMER_EXT_ENCODER=ON}"
-fi
+choose_parts
 set_up demo
 say "training"
 "$PYTHON" scripts/train_mlm.py "$@" || die "training stopped with status $?"

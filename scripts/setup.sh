@@ -213,6 +213,19 @@ install_missing() {
   fi
 }
 
+# choose_parts [PART...]: what to build, ENCODER or TESTS, where the caller has set no options. What the
+# tree was built with stays: without it everything would only be configured anew.
+choose_parts() {
+  local part options=
+  for part in TESTS ENCODER; do
+    if [[ " $* " == *" $part "* ]] ||
+      grep -qs "^ROFORMER_EXT_$part:[A-Z]*=ON" build/CMakeCache.txt; then
+      options+=" -DROFORMER_EXT_$part=ON"
+    fi
+  done
+  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:-${options# }}"
+}
+
 # Builds the extension into roformer_ext/, makes `import roformer_ext` find this tree, and sets
 # BUILD_SECONDS.
 build_extension() {

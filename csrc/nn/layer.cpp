@@ -7,6 +7,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace roformer_ext::nn {
 namespace {

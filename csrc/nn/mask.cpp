@@ -73,8 +73,7 @@ void check_four(const Tensor& mask, at::IntArrayRef wanted) {
 std::optional<Tensor> prefix_stages(const RoFormerConfig& config, at::IntArrayRef shape,
                                     const std::optional<Tensor>& token_type_ids) {
   if (!config.prefix_lm || !token_type_ids) return {};
-  const Tensor& types = *token_type_ids;
-  return (types.dim() == 1 ? types.unsqueeze(0) : types).expand(shape).to(at::kLong).cumsum(-1);
+  return token_type_ids->expand(shape).to(at::kLong).cumsum(-1);
 }
 
 AttentionMask prepare_mask(const RoFormerConfig& config, const Tensor& hidden,

@@ -93,12 +93,11 @@ ModelOutput RoFormerForMaskedLMImpl::forward(const at::Tensor& input_ids,
                                             unpad, {.targets = targets, .first = false});
   ModelOutput output;
   output.last_hidden_state = encoded.padded(encoded.hidden);
-  const at::Tensor rows = encoded.hidden.flatten(0, 1);
   if (targets && is_training()) {
     const at::Tensor flat = encoded.laid_out(*targets).flatten();
     const at::Tensor labelled = flat.ne(kIgnored).nonzero().squeeze(1);
-    output.loss =
-        class_loss(head_->forward(rows.index_select(0, labelled)), flat.index_select(0, labelled));
+    const at::Tensor rows = encoded.hidden.flatten(0, 1).index_select(0, labelled);
+    output.loss = class_loss(head_->forward(rows), flat.index_select(0, labelled));
     return output;
   }
   const at::Tensor logits = head_->forward(encoded.hidden);

@@ -1,4 +1,5 @@
 // `RoFormerModel`: it reads as the network runs, embeddings, projection, layers, pooler.
+#include <ATen/ops/arange.h>
 #include <c10/util/Exception.h>
 #include <roformer_ext/encoder.h>
 

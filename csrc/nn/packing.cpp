@@ -1,11 +1,15 @@
-// The mask is read on the host, so on another device dropping costs one wait.
+// All that decides comes to the host in one read, as in roformer_ext/packing.py.
 #include "nn/packing.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/nonzero_static.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 
 #include <numeric>
+#include <utility>
 
 #include "nn/losses.h"
 
@@ -14,10 +18,15 @@ namespace {
 
 using at::Tensor;
 
-bool reads_padding(const Tensor& tokens, const Reads& reads) {
-  if (reads.first && !tokens.select(1, 0).all().item<bool>()) return true;
-  return reads.targets &&
-         reads.targets->ne(kIgnored).logical_and(tokens.logical_not()).any().item<bool>();
+// The tokens of every row, and after them how many places of padding are read.
+std::vector<std::int64_t> counts_of(const Tensor& tokens, const Reads& reads) {
+  const Tensor padding = tokens.logical_not();
+  Tensor read = at::zeros({1}, tokens.options().dtype(at::kLong));
+  if (reads.first) read = read + padding.select(1, 0).sum();
+  if (reads.targets) read = read + reads.targets->ne(kIgnored).logical_and(padding).sum();
+  const Tensor counts = at::cat({tokens.sum(1), read}).cpu();
+  const auto* begin = counts.const_data_ptr<std::int64_t>();
+  return {begin, begin + counts.numel()};
 }
 
 }  // namespace
@@ -51,26 +60,22 @@ std::optional<Packing> drop_padding(const std::optional<Tensor>& mask, at::IntAr
                       mask->sizes());
     return {};
   }
-  if (!unpad && !mask->is_cpu()) return {};
+  if (mask->numel() == 0 || (!unpad && !mask->is_cpu())) return {};
   const Tensor tokens = mask->ne(0);
-  const Tensor counts = tokens.sum(1).cpu();
-  Packing packing{.lengths = {}, .places = {}, .batch = shape[0], .seq = shape[1]};
-  std::int64_t total = 0;
-  for (std::int64_t row = 0; row < packing.batch; ++row) {
-    const auto length = counts[row].item<std::int64_t>();
-    if (length > 0) packing.lengths.push_back(length);
-    total += length;
-  }
+  std::vector<std::int64_t> lengths = counts_of(tokens, reads);
+  const bool read = lengths.back() > 0;
+  lengths.pop_back();
+  TORCH_CHECK_VALUE(!(unpad && read), "unpad must not be true where ",
+                    reads.targets ? "a label" : "the first token of a sequence",
+                    " stands on padding");
+  const std::int64_t total = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
   const std::int64_t dropped = mask->numel() - total;
-  if (total == 0 || dropped == 0 || (!unpad && 10 * dropped < mask->numel())) return {};
-  if (reads_padding(tokens, reads)) {
-    TORCH_CHECK_VALUE(!unpad, "unpad must not be true where ",
-                      reads.targets ? "a label" : "the first token of a sequence",
-                      " stands on padding");
-    return {};
-  }
-  packing.places = tokens.flatten().nonzero().squeeze(1);
-  return packing;
+  if (read || total == 0 || dropped == 0 || (!unpad && 10 * dropped < mask->numel())) return {};
+  std::erase(lengths, 0);
+  return Packing{.lengths = std::move(lengths),
+                 .places = at::nonzero_static(tokens.flatten(), total).squeeze(1),
+                 .batch = shape[0],
+                 .seq = shape[1]};
 }
 
 }  // namespace roformer_ext::nn

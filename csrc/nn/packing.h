@@ -40,7 +40,7 @@ struct Reads {
 // mask: as in encoder.h, or nothing; one of another shape says no padding, whatever it says else.
 // unpad: true drops any padding, and c10::Error says what stands against it; false none. When not
 //   given, padding on the CPU is dropped where it is at least a tenth of the batch and nothing on
-//   it is read; elsewhere a row of kernels for each sequence takes longer than padding does.
+//   it is read; elsewhere nothing is, because kernels for every sequence cost a launch each.
 std::optional<Packing> drop_padding(const std::optional<at::Tensor>& mask, at::IntArrayRef shape,
                                     std::optional<bool> unpad, const Reads& reads);
 

@@ -32,8 +32,8 @@ def run(name: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except BadSetting as error:
-        # Of the processes that torchrun started, the first on each machine tells it, and its end is
-        # that of the others; who ended before it would keep it from telling.
+        # The first of the processes that torchrun started here tells it, and its end is that of the
+        # others, who tell it only if it has not; who ended at once would keep it from telling.
         if os.environ.get("LOCAL_RANK", "0") != "0":
             time.sleep(FIRST_TELLS_WITHIN)
         print(f"{name}: {error}", file=sys.stderr)

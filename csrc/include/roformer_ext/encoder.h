@@ -55,8 +55,9 @@ struct ModelOutput {
 //
 // unpad: drop padding, which attention_mask [B, S] names, for the computation, and put zeros there
 //   in the result. When not given it is done on the CPU where padding is at least a tenth of all
-//   positions and nothing on it is read, by a label, a pooler or a classifier; true does it always,
-//   false never.
+//   positions and nothing on it is read, by a label, a pooler or a classifier; a decoder's too,
+//   which in Python stays while a cache is made. true does it for any amount on any device, and is
+//   refused where padding is read or the mask is not [B, S]; false keeps padding.
 //
 // c10::Error says in one sentence which argument does not fit.
 class ROFORMER_EXT_API RoFormerModelImpl : public torch::nn::Module {

@@ -14,10 +14,7 @@ set -euo pipefail
   need compiler "a C++20 compiler with OpenMP is missing" has_compiler
   need json "nlohmann-json is missing" has_json
   need icu "ICU is missing" has_icu
-  # A tree that was built with its tests stays so: other options would only cost a new configuration.
-  tests=
-  if grep -qs '^ROFORMER_EXT_TESTS:BOOL=ON' build/CMakeCache.txt; then tests=-DROFORMER_EXT_TESTS=ON; fi
-  export ROFORMER_EXT_CMAKE_ARGS="${ROFORMER_EXT_CMAKE_ARGS:-${tests:+$tests }-DROFORMER_EXT_ENCODER=ON}"
+  choose_parts ENCODER
   set_up
   configure_example fill_mask
   cmake --build build/fill_mask

@@ -122,7 +122,7 @@ TEST_CASE("padding may be dropped by will", "[nn]") {
     return model->forward(ids, thin, {}, labels, {}, unpad).logits;
   };
   const Tensor kept = logits(false), dropped = logits(true);
-  CHECK(at::equal(logits({}), kept));  // a tenth is the least
+  CHECK(at::equal(logits({}), kept));
   CHECK(kept[1][15].abs().max().item<float>() > 0.0F);
   CHECK(dropped[1][15].abs().max().item<float>() == 0.0F);
   CHECK(at::allclose(dropped.index({thin.ne(0)}), kept.index({thin.ne(0)}), 1e-5, 1e-5));
@@ -130,7 +130,12 @@ TEST_CASE("padding may be dropped by will", "[nn]") {
                     contains("unpad must not be true where a label stands on padding"));
   CHECK_THROWS_WITH(model->forward(ids, at::ones({2, 1, 16, 16}, at::kBool), {}, {}, {}, true),
                     contains("unpad must not be true with an attention_mask of shape"));
+  const Tensor tenth = at::ones({2, 5}, at::kInt);
+  tenth[0][4] = 0;
+  const Tensor few = ids.slice(1, 0, 5);
+  CHECK(model->forward(few, tenth).logits[0][4].abs().max().item<float>() == 0.0F);
   const Tensor none = at::zeros_like(thin);
+  CHECK_THROWS_WITH(model->forward(ids, none, {}, ids, {}, true), contains("a label stands on"));
   CHECK(at::equal(model->forward(ids, none, {}, {}, {}, true).logits,
                   model->forward(ids, none, {}, {}, {}, false).logits));
 
